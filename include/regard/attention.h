@@ -1,0 +1,45 @@
+// The engine's entry points: forward and backward of one Problem, by a named module or by the best back end.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "regard/modules.h"
+#include "regard/problem.h"
+
+namespace regard {
+
+// Which implementation computes a Problem.
+enum class Backend : uint8_t {
+  automatic,  // the first of the ordered list that supports the problem
+  cpu_tiled,  // SIMD, threaded, no Sq x Sk memory
+  cpu_eager,  // materialised scores, SIMD: the yardstick `eager` means
+  reference,  // plain loops in double: the specification; slow
+};
+
+// Empty when `backend` can compute `problem`; else one sentence with the value and the limit.
+std::string why_unsupported(Backend backend, const Problem& problem);
+
+// The back end a module runs on here. A named module never falls back in silence.
+Backend backend_of(Module module);
+
+// Computes O (and LSE where asked). Deterministic: the same inputs give the same bits at every thread count.
+// Throws Error(invalid_argument) for a problem that contradicts itself, Error(unsupported) where the back end refuses.
+// Thread-safe; uses up to num_threads() threads; Sq = 0 or Hq = 0 writes nothing, Sk = 0 writes zeros and LSE = -inf.
+void attention_forward(const Problem& problem, const ForwardOutputs& outputs, Backend backend = Backend::automatic);
+
+// Computes dQ, dK, dV from dO (and d_lse where given). Same guarantees as the forward.
+void attention_backward(const Problem& problem, const BackwardTensors& tensors,
+                        Backend backend = Backend::automatic);
+
+// Threads a call may use; 0 restores the default (OpenMP's).
+void set_num_threads(int num_threads);
+int num_threads();
+
+// The SIMD target in use, "AVX3", "AVX2", ... ; REGARD_FORCE_TARGET=AVX2 forces one that the CPU has.
+std::string_view active_target();
+
+// "0.1.0"
+std::string_view version();
+
+}  // namespace regard
