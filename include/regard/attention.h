@@ -1,4 +1,5 @@
-// The engine's entry points: forward and backward of one Problem, by a named module or by the best back end.
+// The engine's entry points: forward and backward of one Problem, by a named module or by the best
+// back end.
 #pragma once
 
 #include <string>
@@ -23,10 +24,12 @@ std::string why_unsupported(Backend backend, const Problem& problem);
 // The back end a module runs on here. A named module never falls back in silence.
 Backend backend_of(Module module);
 
-// Computes O (and LSE where asked). Deterministic: the same inputs give the same bits at every thread count.
-// Throws Error(invalid_argument) for a problem that contradicts itself, Error(unsupported) where the back end refuses.
-// Thread-safe; uses up to num_threads() threads; Sq = 0 or Hq = 0 writes nothing, Sk = 0 writes zeros and LSE = -inf.
-void attention_forward(const Problem& problem, const ForwardOutputs& outputs, Backend backend = Backend::automatic);
+// Computes O (and LSE where asked). Deterministic: the same inputs give the same bits at every
+// thread count. Throws Error(invalid_argument) for a problem that contradicts itself,
+// Error(unsupported) where the back end refuses. Thread-safe; uses up to num_threads() threads; Sq
+// = 0 or Hq = 0 writes nothing, Sk = 0 writes zeros and LSE = -inf.
+void attention_forward(const Problem& problem, const ForwardOutputs& outputs,
+                       Backend backend = Backend::automatic);
 
 // Computes dQ, dK, dV from dO (and d_lse where given). Same guarantees as the forward.
 void attention_backward(const Problem& problem, const BackwardTensors& tensors,
@@ -36,7 +39,8 @@ void attention_backward(const Problem& problem, const BackwardTensors& tensors,
 void set_num_threads(int num_threads);
 int num_threads();
 
-// The SIMD target in use, "AVX3", "AVX2", ... ; REGARD_FORCE_TARGET=AVX2 forces one that the CPU has.
+// The SIMD target in use, "AVX3", "AVX2", ... ; REGARD_FORCE_TARGET=AVX2 forces one that the CPU
+// has.
 std::string_view active_target();
 
 // "0.1.0"

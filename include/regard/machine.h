@@ -1,5 +1,5 @@
-// Machine: what the rules and the choice of a back end need to know of a computer, as a value. A test, or
-// `regard check --machine turing`, describes a machine that is not here.
+// Machine: what the rules and the choice of a back end need to know of a computer, as a value. A
+// test, or `regard check --machine turing`, describes a machine that is not here.
 #pragma once
 
 #include <cstdint>
@@ -16,12 +16,13 @@ struct ToolkitVersion {
 };
 
 struct CpuFeatures {
-  bool avx2 = false, avx512 = false, avx512_bf16 = false, avx512_vnni = false, amx_bf16 = false, amx_int8 = false;
+  bool avx2 = false, avx512 = false, avx512_bf16 = false, avx512_vnni = false, amx_bf16 = false,
+       amx_int8 = false;
 };
 
 struct Machine {
   DeviceKind kind = DeviceKind::cpu;
-  std::string device_name;  // "AMD EPYC 9B45", "NVIDIA H100 80GB HBM3", ...
+  std::string device_name;     // "AMD EPYC 9B45", "NVIDIA H100 80GB HBM3", ...
   int compute_capability = 0;  // NVIDIA: 75, 80, 86, 89, 90, 100, 120; else 0
   std::string amd_arch;        // AMD: "gfx942"; else empty
   ToolkitVersion cuda;         // of the run-time compiler (NVRTC)

@@ -1,5 +1,6 @@
-// Attention modules: the names users write in a configuration, and what each of them asks for. Requirements are data;
-// the rules of a configuration file and `regard doctor` read the same table that the engine's own choice reads.
+// Attention modules: the names users write in a configuration, and what each of them asks for.
+// Requirements are data; the rules of a configuration file and `regard doctor` read the same table
+// that the engine's own choice reads.
 #pragma once
 
 #include <cstdint>
@@ -27,10 +28,11 @@ enum class Module : uint8_t {
 struct ModuleInfo {
   Module module;
   std::string_view name;      // canonical: "sdpa"; the value of attn_implementation
-  std::string_view yaml_key;  // "sdp_attention"; empty where only attn_implementation names it (flash_attention_3)
+  std::string_view yaml_key;  // "sdp_attention"; empty where only attn_implementation names it
+                              // (flash_attention_3)
   std::string_view summary;   // one sentence for the table of `regard doctor` and the docs
   int64_t max_head_dim;       // 0 = no limit
-  bool is_built;              // false: parses, is checked by the rules, and is refused with a plain sentence
+  bool is_built;  // false: parses, is checked by the rules, and is refused with a plain sentence
 };
 
 // All modules, in the order of the design's table.
@@ -45,14 +47,16 @@ struct ModelNeeds {
   bool training = true;
 };
 
-// Why `module` cannot run on `machine` at all (device generation, toolkit); empty when it can. One sentence with the
-// value found, what is needed, and the module to use instead. Says nothing about `is_built`.
+// Why `module` cannot run on `machine` at all (device generation, toolkit); empty when it can. One
+// sentence with the value found, what is needed, and the module to use instead. Says nothing about
+// `is_built`.
 std::string why_unsupported(Module module, const Machine& machine);
 
 // The same for one model's head size and dtype; empty when the module can serve it there.
 std::string why_unsupported(Module module, const Machine& machine, const ModelNeeds& needs);
 
-// What users of all modules can ask for, in the words they share. Each module lowers it by its own conventions.
+// What users of all modules can ask for, in the words they share. Each module lowers it by its own
+// conventions.
 struct AttentionOptions {
   bool is_causal = true;
   float scale = 0.0f;  // 0 = 1/sqrt(D)
@@ -65,8 +69,10 @@ struct AttentionOptions {
   Dropout dropout;
 };
 
-// Lowers a module's call to a Problem: sdpa and eager align causal masks upper-left, flash lower-right.
-// Throws Error(invalid_argument) for options that contradict each other under this module's rules.
-Problem lower(Module module, const View& q, const View& k, const View& v, const AttentionOptions& options);
+// Lowers a module's call to a Problem: sdpa and eager align causal masks upper-left, flash
+// lower-right. Throws Error(invalid_argument) for options that contradict each other under this
+// module's rules.
+Problem lower(Module module, const View& q, const View& k, const View& v,
+              const AttentionOptions& options);
 
 }  // namespace regard

@@ -1,4 +1,5 @@
-// Reading a configuration file: parse, schema, rules, defaults. Nothing is printed and no weight is read.
+// Reading a configuration file: parse, schema, rules, defaults. Nothing is printed and no weight is
+// read.
 #pragma once
 
 #include <functional>
@@ -20,15 +21,15 @@ std::string_view severity_name(Severity severity);  // "error" | "warning" | "no
 struct Finding {
   int rule = 0;
   Severity severity = Severity::error;
-  std::optional<std::string> key;  // with its path: "datasets[0].typ"
+  std::optional<std::string> key;   // with its path: "datasets[0].typ"
   std::optional<int> line, column;  // 1-based; none for overrides and for defaults
   std::string message;              // what is wrong and what to write instead
 };
 
 struct CheckResult {
-  Config config;  // complete when ok()
+  Config config;                  // complete when ok()
   std::vector<Finding> findings;  // in order of line, all that apply
-  bool ok() const;  // no finding is an error
+  bool ok() const;                // no finding is an error
 };
 
 enum class Purpose : uint8_t { train, preprocess, infer, merge, evaluate };
@@ -36,11 +37,13 @@ enum class Purpose : uint8_t { train, preprocess, infer, merge, evaluate };
 struct CheckOptions {
   regard::Machine machine;
   Purpose purpose = Purpose::train;
-  // --key value pairs of the command line, replacing or adding top-level keys ("a.b" for nested ones).
+  // --key value pairs of the command line, replacing or adding top-level keys ("a.b" for nested
+  // ones).
   std::vector<std::pair<std::string, std::string>> overrides;
 };
 
-// Reads and checks one file. A file that cannot be read or parsed gives a rule 28 finding, never an exception.
+// Reads and checks one file. A file that cannot be read or parsed gives a rule 28 finding, never an
+// exception.
 CheckResult check_file(const std::string& path, const CheckOptions& options);
 // The same for a text; `path` is only used in messages and to resolve relative paths.
 CheckResult check_text(std::string_view text, const std::string& path, const CheckOptions& options);

@@ -1,5 +1,6 @@
-// Config: everything a configuration file can say, after reading, rules and defaults. One field per YAML key, with the
-// key's own name; the schema (schema.h) lists key, default, range and help once and everything else visits that list.
+// Config: everything a configuration file can say, after reading, rules and defaults. One field per
+// YAML key, with the key's own name; the schema (schema.h) lists key, default, range and help once
+// and everything else visits that list.
 #pragma once
 
 #include <cstdint>
@@ -18,12 +19,13 @@ enum class Tristate : uint8_t { no, yes, automatic };
 // `lora_modules_to_save`-like lists are vectors; an absent list is empty.
 struct DatasetConfig {
   std::string path;  // a .jsonl / .json file, or a folder of them
-  std::string type = "alpaca";  // alpaca | completion | chat_template | input_output | "" (pretokenized rows)
+  std::string type =
+      "alpaca";  // alpaca | completion | chat_template | input_output | "" (pretokenized rows)
   std::string name, split;
   std::string ds_type = "json";
   std::vector<std::string> data_files;
-  std::string field = "text";               // completion
-  std::string field_messages = "messages";  // chat_template
+  std::string field = "text";                                    // completion
+  std::string field_messages = "messages";                       // chat_template
   std::map<std::string, std::string> message_property_mappings;  // role, content
   std::vector<std::string> roles_to_train = {"assistant"};
   std::string train_on_eos = "turn";  // all | turn | last | none
@@ -36,13 +38,15 @@ struct Config {
   std::string base_model;
   std::string model_type, tokenizer_type;
   std::string tokenizer_config;  // a folder or tokenizer.json; empty = the base model's
-  bool random_init_weights = false;  // train from scratch: base_model gives only shape and tokenizer
+  bool random_init_weights =
+      false;  // train from scratch: base_model gives only shape and tokenizer
   bool load_in_4bit = false, load_in_8bit = false;
   std::map<std::string, std::string> special_tokens;  // pad_token, bos_token, eos_token, unk_token
   std::vector<std::string> tokens;                    // added to the vocabulary
 
   // attention: the booleans as written; `attention` is what they resolve to
-  bool sdp_attention = false, flash_attention = false, flex_attention = false, sage_attention = false;
+  bool sdp_attention = false, flash_attention = false, flex_attention = false,
+       sage_attention = false;
   bool xformers_attention = false, s2_attention = false, eager_attention = false;
   std::string attn_implementation;
   std::string flex_score_mod, flex_mask_mod;
@@ -80,7 +84,7 @@ struct Config {
   double learning_rate = 0.0;
   double adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8;
   double weight_decay = 0.0;
-  double max_grad_norm = 1.0;  // 0 = no clipping
+  double max_grad_norm = 1.0;           // 0 = no clipping
   std::string lr_scheduler = "cosine";  // cosine | linear | constant | constant_with_warmup
   std::optional<int64_t> warmup_steps;
   std::optional<double> warmup_ratio;
@@ -104,7 +108,8 @@ struct Config {
   int64_t loss_watchdog_patience = 3;
   std::string output_dir = "./model-out";
 
-  // generation while training: a prompt answered before the first and after the last step (optional)
+  // generation while training: a prompt answered before the first and after the last step
+  // (optional)
   std::string sample_prompt;
   int64_t sample_max_new_tokens = 64;
 

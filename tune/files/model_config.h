@@ -10,7 +10,8 @@ namespace tune {
 
 enum class Architecture : uint8_t { llama, mistral, qwen2, qwen3 };
 
-// Rotary embedding. `llama3` rescales low frequencies (Llama 3.1, config key rope_scaling), `linear` divides positions.
+// Rotary embedding. `llama3` rescales low frequencies (Llama 3.1, config key rope_scaling),
+// `linear` divides positions.
 struct RopeConfig {
   double theta = 10000.0;
   enum class Scaling : uint8_t { none, linear, llama3 } scaling = Scaling::none;
@@ -26,10 +27,11 @@ struct ModelConfig {
   double rms_norm_eps = 1e-5;
   RopeConfig rope;
   bool tie_word_embeddings = false;
-  bool attention_bias = false;   // q, k, v projections (qwen2: true); o only where attention_out_bias
+  bool attention_bias =
+      false;  // q, k, v projections (qwen2: true); o only where attention_out_bias
   bool attention_out_bias = false;
   bool mlp_bias = false;
-  bool qk_norm = false;          // qwen3: RMSNorm over head_dim of q and k before RoPE
+  bool qk_norm = false;                   // qwen3: RMSNorm over head_dim of q and k before RoPE
   std::optional<int64_t> sliding_window;  // mistral: keys besides the query's own are window - 1
   std::vector<bool> layer_uses_sliding_window;  // empty = all layers where sliding_window is set
   double initializer_range = 0.02;
@@ -38,11 +40,11 @@ struct ModelConfig {
   std::string torch_dtype = "float32";
 };
 
-std::string_view architecture_name(Architecture architecture);  // "llama", as model_type
+std::string_view architecture_name(Architecture architecture);   // "llama", as model_type
 std::string_view architecture_class(Architecture architecture);  // "LlamaForCausalLM"
 
-// Throws tune::UsageError naming the key and value for nonsense (negative sizes, heads that do not divide, ...), and
-// for an architecture that is not one of ours, with the list.
+// Throws tune::UsageError naming the key and value for nonsense (negative sizes, heads that do not
+// divide, ...), and for an architecture that is not one of ours, with the list.
 ModelConfig parse_model_config(const std::string& config_json_text, const std::string& path);
 // The config.json that Hugging Face Transformers reads back.
 std::string model_config_to_json(const ModelConfig& config);

@@ -12,7 +12,8 @@
 
 namespace tune {
 
-// Opens one file and checks its header completely: a truncated, overlapping or lying file is a tune::Error.
+// Opens one file and checks its header completely: a truncated, overlapping or lying file is a
+// tune::Error.
 std::unique_ptr<TensorFile> open_safetensors(const std::string& path);
 // Opens model.safetensors or the shards of model.safetensors.index.json in a folder.
 std::unique_ptr<TensorFile> open_safetensors_folder(const std::string& folder);
@@ -24,7 +25,8 @@ struct TensorToWrite {
   std::span<const std::byte> bytes;
 };
 
-// Writes aside (path + ".tmp"), syncs, renames; a failure leaves what was there before and throws tune::Error.
+// Writes aside (path + ".tmp"), syncs, renames; a failure leaves what was there before and throws
+// tune::Error.
 void write_safetensors(const std::string& path, std::span<const TensorToWrite> tensors,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 

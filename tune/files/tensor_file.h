@@ -11,13 +11,32 @@
 
 namespace tune {
 
-// How values are stored. Block types are GGUF's: 32 values (q4_0 .. q8_0) or 256 values (q4_k, q5_k, q6_k) a block.
+// How values are stored. Block types are GGUF's: 32 values (q4_0 .. q8_0) or 256 values (q4_k,
+// q5_k, q6_k) a block.
 enum class StoredType : uint8_t {
-  f32, f16, bf16, f64, i8, u8, i16, i32, i64, boolean, q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k,
+  f32,
+  f16,
+  bf16,
+  f64,
+  i8,
+  u8,
+  i16,
+  i32,
+  i64,
+  boolean,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q8_0,
+  q4_k,
+  q5_k,
+  q6_k,
 };
 std::string_view stored_type_name(StoredType type);
 
-// A tensor in a mapped file; `bytes` stays valid as long as the TensorFile lives. Shape is row-major, outermost first.
+// A tensor in a mapped file; `bytes` stays valid as long as the TensorFile lives. Shape is
+// row-major, outermost first.
 struct StoredTensor {
   std::string name;
   StoredType type = StoredType::f32;
@@ -26,8 +45,8 @@ struct StoredTensor {
   int64_t num_elements() const;
 };
 
-// Expands elements [first, first + out.size()) to f32; first and size must be whole blocks. Exact for f16 and bf16.
-// Throws tune::Error for a type that has no float value.
+// Expands elements [first, first + out.size()) to f32; first and size must be whole blocks. Exact
+// for f16 and bf16. Throws tune::Error for a type that has no float value.
 void dequantize(const StoredTensor& tensor, int64_t first, std::span<float> out);
 
 class TensorFile {

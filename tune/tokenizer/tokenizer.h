@@ -22,8 +22,9 @@ struct SpecialTokens {
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  // UTF-8 text to ids; special tokens written in the text become their ids. `add_special_tokens` runs the
-  // post-processor (usually a BOS in front). Invalid UTF-8 becomes U+FFFD, as Python's decoding with errors=replace.
+  // UTF-8 text to ids; special tokens written in the text become their ids. `add_special_tokens`
+  // runs the post-processor (usually a BOS in front). Invalid UTF-8 becomes U+FFFD, as Python's
+  // decoding with errors=replace.
   virtual std::vector<int32_t> encode(std::string_view text, bool add_special_tokens) const = 0;
   virtual std::string decode(std::span<const int32_t> ids, bool skip_special_tokens) const = 0;
   virtual int32_t vocab_size() const = 0;  // largest id + 1, added tokens counted
@@ -34,7 +35,8 @@ class Tokenizer {
   virtual const std::string& chat_template() const = 0;
   // Changes whenever any id of any text could change; part of the prepared cache's key.
   virtual std::string fingerprint() const = 0;
-  // Writes tokenizer.json, tokenizer_config.json and special_tokens_map.json as Transformers reads them.
+  // Writes tokenizer.json, tokenizer_config.json and special_tokens_map.json as Transformers reads
+  // them.
   virtual void save(const std::string& folder) const = 0;
 };
 
@@ -44,14 +46,17 @@ std::unique_ptr<Tokenizer> load_tokenizer_gguf(const GgufFile& file);
 // The tokenizer of a base model: GGUF's own, or the folder's tokenizer.json.
 std::unique_ptr<Tokenizer> load_tokenizer(const ModelSource& model);
 
-// What `special_tokens:` and `tokens:` of a configuration file ask for: new texts are appended to the vocabulary.
+// What `special_tokens:` and `tokens:` of a configuration file ask for: new texts are appended to
+// the vocabulary.
 struct TokenizerChanges {
   std::map<std::string, std::string> special_tokens;  // pad_token, bos_token, eos_token, unk_token
   std::vector<std::string> tokens;
 };
-std::unique_ptr<Tokenizer> apply_changes(std::unique_ptr<Tokenizer> tokenizer, const TokenizerChanges& changes);
+std::unique_ptr<Tokenizer> apply_changes(std::unique_ptr<Tokenizer> tokenizer,
+                                         const TokenizerChanges& changes);
 
-// Decodes a growing sequence without ever cutting a UTF-8 character: push(id) returns the text that became complete.
+// Decodes a growing sequence without ever cutting a UTF-8 character: push(id) returns the text that
+// became complete.
 class StreamDecoder {
  public:
   StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens);
