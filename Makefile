@@ -1,0 +1,65 @@
+# Regard: `make demo` and `make test` do all their own set-up; `make help` lists the rest.
+PREFIX ?= /usr/local
+JOBS ?= $(shell nproc)
+BUILD := build/release
+CACHE := .cache
+LAUNCHER := $(if $(shell command -v ccache),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+
+MODEL := $(CACHE)/models/SmolLM2-135M-Instruct.Q4_1.gguf
+DEMO_DATA := $(CACHE)/data/devils_dictionary.jsonl
+
+.PHONY: help demo demo-from-scratch test build install bench bench-train format format-check lint dependencies clean
+
+help:
+	@echo "make demo                fine-tune SmolLM2-135M on The Devil's Dictionary (about 5 minutes)"
+	@echo "make demo-from-scratch   train a tiny model from random weights (needs no download)"
+	@echo "make test                build everything and run every test"
+	@echo "make build               build build/release/bin/regard and build/release/lib/libregard.so"
+	@echo "make install PREFIX=DIR  install the library, headers, CMake and pkg-config files and the program"
+	@echo "make bench               time the attention kernels;  make bench-train  time a training step"
+	@echo "make format lint         clang-format in place; clang-tidy"
+
+dependencies:
+	@tools/install_dependencies.sh
+
+$(BUILD)/build.ninja: | dependencies
+	@cmake --preset release $(LAUNCHER)
+
+build: dependencies $(BUILD)/build.ninja
+	@cmake --build --preset release -j $(JOBS)
+
+$(MODEL): | dependencies
+	@tools/fetch_demo_model.sh $@
+
+$(DEMO_DATA): tools/make_devils_dictionary.py | dependencies
+	@mkdir -p $(dir $@)
+	@python3 tools/make_devils_dictionary.py --output $@
+
+demo: build $(MODEL) $(DEMO_DATA)
+	@$(BUILD)/bin/regard train examples/demo.yml
+
+demo-from-scratch: build $(DEMO_DATA)
+	@$(BUILD)/bin/regard train examples/tiny-from-scratch.yml
+
+test: build
+	@ctest --preset release -j $(JOBS)
+
+install: build
+	@cmake --install $(BUILD) --prefix $(PREFIX)
+
+bench: build
+	@$(BUILD)/bin/attention_bench
+
+bench-train: build $(MODEL) $(DEMO_DATA)
+	@tools/bench_train.sh $(BUILD)/bin/regard
+
+SOURCES = $(shell git ls-files '*.h' '*.cc')
+format:
+	@clang-format -i $(SOURCES)
+format-check:
+	@clang-format --dry-run -Werror $(SOURCES)
+lint: build
+	@tools/lint.sh $(BUILD)
+
+clean:
+	@rm -rf build
