@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "regard/export.h"
 #include "regard/modules.h"
 #include "regard/problem.h"
 
@@ -19,31 +20,31 @@ enum class Backend : uint8_t {
 };
 
 // Empty when `backend` can compute `problem`; else one sentence with the value and the limit.
-std::string why_unsupported(Backend backend, const Problem& problem);
+REGARD_API std::string why_unsupported(Backend backend, const Problem& problem);
 
 // The back end a module runs on here. A named module never falls back in silence.
-Backend backend_of(Module module);
+REGARD_API Backend backend_of(Module module);
 
 // Computes O (and LSE where asked). Deterministic: the same inputs give the same bits at every
 // thread count. Throws Error(invalid_argument) for a problem that contradicts itself,
 // Error(unsupported) where the back end refuses. Thread-safe; uses up to num_threads() threads; Sq
 // = 0 or Hq = 0 writes nothing, Sk = 0 writes zeros and LSE = -inf.
-void attention_forward(const Problem& problem, const ForwardOutputs& outputs,
-                       Backend backend = Backend::automatic);
+REGARD_API void attention_forward(const Problem& problem, const ForwardOutputs& outputs,
+                                  Backend backend = Backend::automatic);
 
 // Computes dQ, dK, dV from dO (and d_lse where given). Same guarantees as the forward.
-void attention_backward(const Problem& problem, const BackwardTensors& tensors,
-                        Backend backend = Backend::automatic);
+REGARD_API void attention_backward(const Problem& problem, const BackwardTensors& tensors,
+                                   Backend backend = Backend::automatic);
 
 // Threads a call may use; 0 restores the default (OpenMP's).
-void set_num_threads(int num_threads);
-int num_threads();
+REGARD_API void set_num_threads(int num_threads);
+REGARD_API int num_threads();
 
 // The SIMD target in use, "AVX3", "AVX2", ... ; REGARD_FORCE_TARGET=AVX2 forces one that the CPU
 // has.
-std::string_view active_target();
+REGARD_API std::string_view active_target();
 
 // "0.1.0"
-std::string_view version();
+REGARD_API std::string_view version();
 
 }  // namespace regard

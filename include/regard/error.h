@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "regard/export.h"
+
 namespace regard {
 
 enum class ErrorCode : int {
@@ -14,7 +16,7 @@ enum class ErrorCode : int {
 };
 
 // Thrown by the public functions only; nothing of the library prints, aborts or exits.
-class Error : public std::runtime_error {
+class REGARD_API Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
   ErrorCode code() const noexcept { return code_; }

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "regard/export.h"
+
 namespace regard {
 
 enum class DeviceKind : uint8_t { cpu, nvidia, amd };
@@ -20,7 +22,7 @@ struct CpuFeatures {
        amx_int8 = false;
 };
 
-struct Machine {
+struct REGARD_API Machine {
   DeviceKind kind = DeviceKind::cpu;
   std::string device_name;     // "AMD EPYC 9B45", "NVIDIA H100 80GB HBM3", ...
   int compute_capability = 0;  // NVIDIA: 75, 80, 86, 89, 90, 100, 120; else 0
@@ -35,10 +37,10 @@ struct Machine {
 };
 
 // The computer this process runs on. Never throws; what cannot be found out stays at its default.
-Machine detect_machine();
+REGARD_API Machine detect_machine();
 
 // cpu | pascal | turing | ampere | ada | hopper | blackwell | mi300, with CUDA 13.0 or ROCm 6.2.
 // Throws Error(invalid_argument) naming the list when `name` is none of these.
-Machine describe_machine(std::string_view name);
+REGARD_API Machine describe_machine(std::string_view name);
 
 }  // namespace regard

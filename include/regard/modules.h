@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "regard/export.h"
 #include "regard/machine.h"
 #include "regard/problem.h"
 
@@ -36,9 +37,9 @@ struct ModuleInfo {
 };
 
 // All modules, in the order of the design's table.
-std::span<const ModuleInfo> modules();
-const ModuleInfo& module_info(Module module);
-std::optional<Module> find_module(std::string_view canonical_name);
+REGARD_API std::span<const ModuleInfo> modules();
+REGARD_API const ModuleInfo& module_info(Module module);
+REGARD_API std::optional<Module> find_module(std::string_view canonical_name);
 
 // What a model asks of a module, known before any weight is read.
 struct ModelNeeds {
@@ -50,10 +51,11 @@ struct ModelNeeds {
 // Why `module` cannot run on `machine` at all (device generation, toolkit); empty when it can. One
 // sentence with the value found, what is needed, and the module to use instead. Says nothing about
 // `is_built`.
-std::string why_unsupported(Module module, const Machine& machine);
+REGARD_API std::string why_unsupported(Module module, const Machine& machine);
 
 // The same for one model's head size and dtype; empty when the module can serve it there.
-std::string why_unsupported(Module module, const Machine& machine, const ModelNeeds& needs);
+REGARD_API std::string why_unsupported(Module module, const Machine& machine,
+                                       const ModelNeeds& needs);
 
 // What users of all modules can ask for, in the words they share. Each module lowers it by its own
 // conventions.
@@ -72,7 +74,7 @@ struct AttentionOptions {
 // Lowers a module's call to a Problem: sdpa and eager align causal masks upper-left, flash
 // lower-right. Throws Error(invalid_argument) for options that contradict each other under this
 // module's rules.
-Problem lower(Module module, const View& q, const View& k, const View& v,
-              const AttentionOptions& options);
+REGARD_API Problem lower(Module module, const View& q, const View& k, const View& v,
+                         const AttentionOptions& options);
 
 }  // namespace regard

@@ -72,10 +72,10 @@ struct Dropout {
 // O = softmax(softcap(scale * Q K^T) + bias, masked) V per head. A fully masked row gives O = 0,
 // LSE = -inf and zero gradients. LSE is the natural logarithm, f32.
 struct Problem {
-  View q;  // [B, Sq, Hq, D]
-  View k;  // [B, Sk, Hkv, D]
-  View v;  // [B, Sk, Hkv, Dv]
-  float scale = 0.0f;
+  View q;              // [B, Sq, Hq, D]
+  View k;              // [B, Sk, Hkv, D]
+  View v;              // [B, Sk, Hkv, Dv]
+  float scale = 0.0f;  // 0 = 1/sqrt(D)
   Causal causal = Causal::none;
   Window window;
   Documents documents;
