@@ -1,8 +1,11 @@
 #include "tune/train/session.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <filesystem>
 
+#include "regard/attention.h"
 #include "tune/error.h"
 #include "tune/files/model_source.h"
 
@@ -33,6 +36,12 @@ std::unique_ptr<LanguageModel> open_base(const Config& config, const ModelOption
 }
 
 }  // namespace
+
+void use_threads(const Config& config) {
+  if (config.num_threads <= 0) return;
+  regard::set_num_threads(static_cast<int>(config.num_threads));
+  at::set_num_threads(static_cast<int>(config.num_threads));
+}
 
 std::unique_ptr<Tokenizer> open_tokenizer(const Config& config) {
   const std::string& name =

@@ -11,6 +11,9 @@
 
 namespace tune {
 
+// Threads of the engine and of LibTorch, as num_threads says (0 = all cores).
+void use_threads(const Config& config);
+
 // The tokenizer of the base model, or of `tokenizer_config`, with the file's special_tokens and
 // tokens.
 std::unique_ptr<Tokenizer> open_tokenizer(const Config& config);
