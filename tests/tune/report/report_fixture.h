@@ -1,0 +1,42 @@
+// A folder of its own for each test, and records with values that no default has.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+
+#include "tune/config/config.h"
+#include "tune/train/trainer.h"
+
+namespace tune {
+
+class ReportTest : public testing::Test {
+ protected:
+  ReportTest() {
+    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
+    config_.output_dir =
+        testing::TempDir() + "regard_report_" + std::to_string(::getpid()) + info->name();
+    std::filesystem::create_directories(config_.output_dir);
+  }
+  ~ReportTest() override { std::filesystem::remove_all(config_.output_dir); }
+
+  static StepRecord make_step(int64_t step) {
+    StepRecord record;
+    record.step = step;
+    record.epoch = 0.1 * static_cast<double>(step);
+    record.loss = 3.0 / static_cast<double>(step);
+    record.grad_norm = 0.7;
+    record.learning_rate = 1.25e-4;
+    record.tokens_per_second = 321.5;
+    record.seconds = 1.5;
+    record.tokens_seen = 100 * step;
+    record.peak_memory_bytes = int64_t{3} << 29;
+    return record;
+  }
+
+  Config config_;
+};
+
+}  // namespace tune
