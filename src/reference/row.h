@@ -1,0 +1,47 @@
+// One query row of attention in double: the keys it sees, their scores and weights.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "core/sequences.h"
+#include "regard/problem.h"
+
+namespace regard::reference {
+
+// Which row: `query` and all keys count from the first ones of the sequence.
+struct RowPosition {
+  core::Sequence sequence;
+  int64_t head = 0;  // query head
+  int64_t query = 0;
+};
+
+// A key that the row sees, with the quantities of attention.h's formulas.
+struct SeenKey {
+  int64_t key = 0;
+  double capped = 0;      // c: the score after softcap, before bias
+  double score = 0;       // x
+  double weight = 0;      // p
+  double multiplier = 1;  // m: 0 where dropout takes the key away
+};
+
+struct Row {
+  std::vector<SeenKey> keys;  // empty for a fully masked row
+  double lse = -std::numeric_limits<double>::infinity();
+};
+
+// Scale of the scores; 0 in the problem stands for 1/sqrt(D).
+double scale_of(const Problem& problem);
+
+Row softmax_row(const Problem& problem, const RowPosition& at);
+
+// The operand's row (batch, seq, head) as doubles, `dim` long.
+std::vector<double> load_row(const View& view, int64_t batch, int64_t seq, int64_t head);
+void store_row(const View& view, int64_t batch, int64_t seq, int64_t head,
+               const std::vector<double>& values);
+
+double dot(const std::vector<double>& a, const std::vector<double>& b);
+
+}  // namespace regard::reference
