@@ -1,0 +1,69 @@
+// Runs the regard program as a user does and gives back what it said.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace cli {
+
+struct ProgramResult {
+  int exit_code = -1;
+  std::string output;  // stdout and stderr together
+};
+
+// `arguments` is a shell text; `before` is put in front of the program (environment variables,
+// ulimit).
+inline ProgramResult run_program(const std::string& arguments, const std::string& before = "") {
+  const std::string command = before + " " REGARD_PROGRAM " " + arguments + " 2>&1";
+  ProgramResult result;
+  FILE* pipe = ::popen(command.c_str(), "r");
+  if (pipe == nullptr) return result;
+  std::array<char, 4096> buffer{};
+  while (const size_t size = std::fread(buffer.data(), 1, buffer.size(), pipe))
+    result.output.append(buffer.data(), size);
+  const int status = ::pclose(pipe);
+  result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return result;
+}
+
+// A folder of its own, with a small data set and a configuration of the tiny model.
+class ProgramTest : public testing::Test {
+ protected:
+  ProgramTest() {
+    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
+    folder_ = testing::TempDir() + "regard_program_" + std::to_string(::getpid()) + info->name();
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+    std::ofstream data(folder_ + "/data.jsonl");
+    for (int i = 0; i < 24; ++i) {
+      data << R"({"instruction": "Count to )" << i << R"(.", "output": "One, two, and so on to )"
+           << i << ".\"}\n";
+    }
+  }
+  ~ProgramTest() override { std::filesystem::remove_all(folder_); }
+
+  std::string tiny_config(const std::string& extra = "") const {
+    return "base_model: " REGARD_EXAMPLES
+           "/tiny-llama\nrandom_init_weights: true\n"
+           "datasets:\n  - path: " +
+           folder_ + "/data.jsonl\n    type: alpaca\ndataset_prepared_path: " + folder_ +
+           "/prepared\nsequence_len: 128\nmicro_batch_size: 2\ngradient_accumulation_steps: 1\n"
+           "learning_rate: 1e-3\nmax_steps: 4\nbf16: false\noutput_dir: " +
+           folder_ + "/out\n" + extra;
+  }
+  std::string write_config(const std::string& text) const {
+    std::ofstream(folder_ + "/config.yml") << text;
+    return folder_ + "/config.yml";
+  }
+
+  std::string folder_;
+};
+
+}  // namespace cli
