@@ -1,0 +1,116 @@
+// regard infer: one prompt, or a chat, answered by the trained model or by the base model.
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+#include <string>
+
+#include "cli/command_line.h"
+#include "cli/terminal.h"
+#include "tune/data/dataset.h"
+#include "tune/error.h"
+#include "tune/train/generate.h"
+#include "tune/train/session.h"
+
+namespace cli {
+namespace {
+
+struct InferOptions {
+  std::string prompt, system;
+  bool chat = false, base = false, raw = false;
+  tune::SamplingOptions sampling;
+};
+
+void add_options(CLI::App& app, InferOptions& options) {
+  tune::SamplingOptions& sampling = options.sampling;
+  app.add_option("--prompt", options.prompt,
+                 "the question; without it, one is read from standard input");
+  app.add_option("--system", options.system, "system message of a chat");
+  app.add_flag("--chat", options.chat, "a conversation: every line of standard input is a turn");
+  app.add_flag("--raw", options.raw,
+               "continue the prompt's text, without the training format around it");
+  app.add_flag("--base", options.base, "ask the base model, without what training added");
+  app.add_option("--temperature", sampling.temperature, "0 = always the likeliest token")
+      ->capture_default_str();
+  app.add_option("--top-p", sampling.top_p, "nucleus sampling")->capture_default_str();
+  app.add_option("--top-k", sampling.top_k, "only the k likeliest tokens; 0 = all")
+      ->capture_default_str();
+  app.add_option("--min-p", sampling.min_p, "only tokens this likely next to the likeliest")
+      ->capture_default_str();
+  app.add_option("--repetition-penalty", sampling.repetition_penalty, "1 = none")
+      ->capture_default_str();
+  app.add_option("--max-new-tokens", sampling.max_new_tokens, "length of an answer at most")
+      ->capture_default_str();
+  app.add_option("--sampling-seed", sampling.seed, "the same seed gives the same answer")
+      ->capture_default_str();
+}
+
+// The prompt in the words the model was trained with.
+std::string rendered_prompt(const tune::Config& config, const tune::Tokenizer& tokenizer,
+                            const InferOptions& options, const std::string& prompt) {
+  if (options.raw) return prompt;
+  return tune::render_prompt(config, tokenizer, prompt);
+}
+
+void answer(tune::LanguageModel& model, const tune::Tokenizer& tokenizer, const std::string& text,
+            const InferOptions& options, std::string* answered = nullptr) {
+  tune::generate(model, tokenizer, text, options.sampling, [&](const std::string& piece) {
+    std::fputs(piece.c_str(), stdout);
+    std::fflush(stdout);
+    if (answered != nullptr) *answered += piece;
+    return true;
+  });
+  std::fputs("\n", stdout);
+}
+
+void chat(const tune::Config& config, tune::LanguageModel& model, const tune::Tokenizer& tokenizer,
+          const InferOptions& options) {
+  const std::string form =
+      config.chat_template.empty() ? "tokenizer_default" : config.chat_template;
+  std::vector<tune::ChatMessage> messages;
+  if (!options.system.empty()) messages.push_back({"system", options.system});
+  const bool is_terminal = ::isatty(STDIN_FILENO) == 1;
+  std::string turn;
+  while ((is_terminal && std::fputs("> ", stdout) >= 0 && std::fflush(stdout) == 0,
+          std::getline(std::cin, turn))) {
+    if (turn.empty()) continue;
+    messages.push_back({"user", turn});
+    std::string answered;
+    answer(model, tokenizer,
+           tune::render_chat(form, messages, tokenizer, /*add_generation_prompt=*/true), options,
+           &answered);
+    messages.push_back({"assistant", answered});
+  }
+}
+
+}  // namespace
+
+int infer_command(const Words& words) {
+  CommandLine line("infer", "Ask the model that a YAML file trained, or its base model.");
+  InferOptions options;
+  add_options(line.app(), options);
+  if (!line.parse(words)) return 0;
+  const tune::Config config = line.checked_config(tune::Purpose::infer, regard::detect_machine());
+  tune::require_built(config);
+  tune::use_threads(config);
+  const std::unique_ptr<tune::Tokenizer> tokenizer = tune::open_tokenizer(config);
+  std::unique_ptr<tune::LanguageModel> model;
+  {
+    Progress progress("Loading weights");
+    model = tune::open_trained_model(config, *tokenizer, !options.base,
+                                     [&](int64_t done, int64_t total) { progress(done, total); });
+  }
+  if (options.chat) {
+    chat(config, *model, *tokenizer, options);
+    return 0;
+  }
+  std::string prompt = options.prompt;
+  if (prompt.empty() && !std::getline(std::cin, prompt)) {
+    throw tune::UsageError(
+        "there is no prompt: write --prompt \"...\" or give a line on standard input");
+  }
+  answer(*model, *tokenizer, rendered_prompt(config, *tokenizer, options, prompt), options);
+  return 0;
+}
+
+}  // namespace cli
