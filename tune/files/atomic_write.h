@@ -1,6 +1,15 @@
-// Files and folders that appear whole or not at all.
+// Files and folders that appear whole or not at all, kill -9 and full disks included.
+//
+// TMP and OLD stand for path.regard-tmp and path.regard-old, beside `path`.
+// A file is written as TMP, synced, renamed; then its folder is synced. A folder is filled as TMP
+// and put in place by one exchange of names (Linux renameat2), so that at every moment `path` is
+// the whole old folder or the whole new one. A file system without that exchange needs two renames:
+// path -> OLD, TMP -> path. Killed between the two, OLD is the good one, and recover_folder puts it
+// back; whoever reads such folders calls it first. Names ending in .regard-tmp or .regard-old are
+// never results.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <span>
 #include <string>
@@ -9,14 +18,41 @@
 namespace tune {
 
 // Writes `path` aside, syncs it and its folder, renames. Throws tune::Error naming path and cause
-// (disk full, ...).
+// (disk full, no permission, ...); what was at `path` is then unchanged.
 void write_file_atomically(const std::string& path, std::string_view content);
 
 // Calls fill(temporary folder beside `path`), syncs everything in it, then renames it to `path`
-// (replacing a folder that is there). When fill throws, the temporary folder is removed and `path`
-// is as it was.
+// (replacing a folder that is there, with all it holds). When fill throws, the temporary folder is
+// removed and `path` is as it was. Parents of `path` are created.
 void write_folder_atomically(const std::string& path,
                              const std::function<void(const std::string&)>& fill);
+
+// Cleans up after a replacement of `path` that was killed: puts OLD back when `path` is
+// missing, removes it when the new folder is in place, removes TMP. Does nothing otherwise.
+// Not for a folder that another process is writing.
+void recover_folder(const std::string& path);
+
+// How write_folder_atomically puts a filled folder in place. `try_exchange` false forces the two
+// renames of file systems without an exchange.
+void replace_folder(const std::string& fresh, const std::string& path, bool try_exchange = true);
+
+// A file under way: bytes go to TMP until commit() syncs it and renames it to `path`. Destroyed
+// without commit, nothing is left of it.
+class FileAside {
+ public:
+  explicit FileAside(const std::string& path);
+  ~FileAside();
+  FileAside(const FileAside&) = delete;
+  FileAside& operator=(const FileAside&) = delete;
+
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+  void commit();
+
+ private:
+  std::string path_, aside_;
+  int fd_ = -1;
+};
 
 std::string read_file(const std::string& path);  // throws tune::Error naming path and cause
 

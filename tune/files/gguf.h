@@ -1,5 +1,5 @@
-// GGUF, llama.cpp's model file: typed metadata, tensor descriptions, aligned data. Versions 2 and 3,
-// little-endian. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+// GGUF, llama.cpp's model file: typed metadata, tensor descriptions, aligned data. Versions 2 and
+// 3, little-endian. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 #pragma once
 
 #include <cstdint>

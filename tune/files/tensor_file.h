@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,6 +35,15 @@ enum class StoredType : uint8_t {
   q6_k,
 };
 std::string_view stored_type_name(StoredType type);
+// Values in a block and bytes of a block; a plain type is a block of one value.
+int64_t block_values(StoredType type);
+int64_t block_bytes(StoredType type);
+// Bytes of `num_elements` values; nullopt when they are not whole blocks or overflow 63 bits.
+std::optional<int64_t> stored_bytes(StoredType type, int64_t num_elements);
+// The product of a shape; nullopt when a size is negative or the product overflows 63 bits.
+std::optional<int64_t> checked_elements(std::span<const int64_t> shape);
+// "[30, 576]", for messages.
+std::string shape_text(std::span<const int64_t> shape);
 
 // A tensor in a mapped file; `bytes` stays valid as long as the TensorFile lives. Shape is
 // row-major, outermost first.
