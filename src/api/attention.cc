@@ -1,0 +1,152 @@
+// The public entry points: validate, choose, run, and turn every failure into regard::Error.
+#include "regard/attention.h"
+
+#include <atomic>
+#include <mutex>
+#include <new>
+#include <string>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "api/backends.h"
+#include "api/settings.h"
+#include "api/validate.h"
+#include "core/dtype.h"
+#include "cpu/cpu_attention.h"
+#include "regard/error.h"
+
+namespace regard {
+namespace {
+
+std::atomic<int> chosen_num_threads{0};
+
+// Obeys REGARD_FORCE_TARGET before the first kernel runs. A bad value is reported by every call.
+void prepare_engine() {
+#ifdef REGARD_HAS_CPU_ENGINE
+  static std::once_flag once;
+  std::call_once(once, [] {
+    if (const std::string& target = api::settings().force_target; !target.empty()) {
+      cpu::force_target(target);
+    }
+  });
+#endif
+}
+
+template <typename Work>
+void run_guarded(const Work& work) {
+  try {
+    work();
+  } catch (const Error&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::out_of_memory,
+                "scratch memory for attention could not be allocated; shorten the sequence or the "
+                "batch");
+  } catch (const std::exception& error) {
+    throw Error(ErrorCode::internal, std::string("attention failed inside: ") + error.what());
+  }
+}
+
+void fill_with_zeros(const View& view) {
+  for (int64_t batch = 0; batch < view.batch; ++batch) {
+    for (int64_t seq = 0; seq < view.seq; ++seq) {
+      for (int64_t head = 0; head < view.heads; ++head) {
+        const int64_t row = core::row_offset(view, batch, seq, head);
+        for (int64_t d = 0; d < view.dim; ++d) {
+          core::store(view.data, view.dtype, row + d, 0.0f);
+        }
+      }
+    }
+  }
+}
+
+bool has_queries(const Problem& problem) {
+  return problem.q.batch > 0 && problem.q.seq > 0 && problem.q.heads > 0;
+}
+
+}  // namespace
+
+std::string why_unsupported(Backend backend, const Problem& problem) {
+  std::string reason;
+  run_guarded([&] {
+    const Problem valid = api::validated(problem);
+    for (const api::BackendEntry& entry : api::backends()) {
+      if (entry.backend == backend) {
+        reason = entry.why_unsupported(valid);
+      }
+    }
+  });
+  return reason;
+}
+
+Backend backend_of(Module module) {
+  const ModuleInfo& info = module_info(module);
+  if (!info.is_built) {
+    throw Error(ErrorCode::unsupported,
+                std::string(info.name) + " is not built yet; use sdpa, flash_attention_2 or eager");
+  }
+  return module == Module::eager ? Backend::cpu_eager : Backend::cpu_tiled;
+}
+
+void attention_forward(const Problem& problem, const ForwardOutputs& outputs, Backend backend) {
+  run_guarded([&] {
+    const Problem valid = api::validated(problem);
+    api::validate_forward(valid, outputs);
+    if (!has_queries(valid)) {
+      return;
+    }
+    prepare_engine();
+    api::choose_backend(backend, valid).forward(valid, outputs);
+  });
+}
+
+void attention_backward(const Problem& problem, const BackwardTensors& tensors, Backend backend) {
+  run_guarded([&] {
+    const Problem valid = api::validated(problem);
+    api::validate_backward(valid, tensors);
+    if (!has_queries(valid)) {  // keys and values that nobody asked have gradients: zero
+      fill_with_zeros(tensors.dk);
+      fill_with_zeros(tensors.dv);
+      return;
+    }
+    prepare_engine();
+    api::choose_backend(backend, valid).backward(valid, tensors);
+  });
+}
+
+void set_num_threads(int num_threads) {
+  if (num_threads < 0) {
+    throw Error(ErrorCode::invalid_argument, "num_threads " + std::to_string(num_threads) +
+                                                 ": must be 1 or more, or 0 for the default");
+  }
+  chosen_num_threads = num_threads;
+}
+
+int num_threads() {
+  if (const int chosen = chosen_num_threads; chosen > 0) {
+    return chosen;
+  }
+  if (const int setting = api::settings().num_threads; setting > 0) {
+    return setting;
+  }
+#ifdef _OPENMP
+  return omp_get_max_threads();
+#else
+  return 1;
+#endif
+}
+
+std::string_view active_target() {
+#ifdef REGARD_HAS_CPU_ENGINE
+  prepare_engine();
+  return cpu::active_target();
+#else
+  return "scalar";
+#endif
+}
+
+std::string_view version() { return REGARD_VERSION; }
+
+}  // namespace regard

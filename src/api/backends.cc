@@ -1,0 +1,58 @@
+#include "api/backends.h"
+
+#include <array>
+
+#include "api/describe.h"
+#include "cpu/cpu_attention.h"
+#include "reference/attention.h"
+#include "regard/error.h"
+
+namespace regard::api {
+namespace {
+
+std::string serves_everything(const Problem&) { return ""; }
+
+constexpr std::array kBackends = {
+#ifdef REGARD_HAS_CPU_ENGINE
+    BackendEntry{Backend::cpu_tiled, "cpu_tiled", true, cpu::why_unsupported_tiled,
+                 cpu::forward_tiled, cpu::backward_tiled},
+    // Not automatic: whoever asks for materialised scores asks for them by name.
+    BackendEntry{Backend::cpu_eager, "cpu_eager", false, cpu::why_unsupported_eager,
+                 cpu::forward_eager, cpu::backward_eager},
+#endif
+    BackendEntry{Backend::reference, "reference", true, serves_everything, reference::forward,
+                 reference::backward},
+};
+
+const BackendEntry& find_backend(Backend backend) {
+  for (const BackendEntry& entry : kBackends) {
+    if (entry.backend == backend) {
+      return entry;
+    }
+  }
+  throw Error(ErrorCode::invalid_argument,
+              "backend " + std::to_string(static_cast<int>(backend)) + " is not in the list");
+}
+
+}  // namespace
+
+std::span<const BackendEntry> backends() { return kBackends; }
+
+const BackendEntry& choose_backend(Backend backend, const Problem& problem) {
+  if (backend != Backend::automatic) {
+    const BackendEntry& entry = find_backend(backend);
+    if (const std::string reason = entry.why_unsupported(problem); !reason.empty()) {
+      throw Error(ErrorCode::unsupported,
+                  std::string(entry.name) + ": " + reason + " [" + describe(problem) + "]");
+    }
+    return entry;
+  }
+  for (const BackendEntry& entry : kBackends) {
+    if (entry.is_automatic && entry.why_unsupported(problem).empty()) {
+      return entry;
+    }
+  }
+  return find_backend(Backend::reference);
+}
+
+}  // namespace regard::api

@@ -1,0 +1,50 @@
+#include "api/describe.h"
+
+#include <string_view>
+
+#include "core/dtype.h"
+
+namespace regard::api {
+namespace {
+
+std::string window_text(const Window& window) {
+  const auto side = [](int64_t count) { return count < 0 ? "inf" : std::to_string(count); };
+  return "_window" + side(window.left) + "x" + side(window.right);
+}
+
+}  // namespace
+
+std::string describe(const Problem& problem) {
+  std::string text = core::name_of(problem.q.dtype);
+  const auto number = [&text](std::string_view label, int64_t value) {
+    text.append("_").append(label).append(std::to_string(value));
+  };
+  number("b", problem.q.batch);
+  number("h", problem.q.heads);
+  if (problem.k.heads != problem.q.heads) {
+    number("kv", problem.k.heads);
+  }
+  number("sq", problem.q.seq);
+  number("sk", problem.k.seq);
+  number("d", problem.q.dim);
+  if (problem.v.dim != problem.q.dim) {
+    number("dv", problem.v.dim);
+  }
+  if (problem.causal != Causal::none) {
+    text += problem.causal == Causal::upper_left ? "_causal_upper" : "_causal";
+  }
+  if (problem.window.left >= 0 || problem.window.right >= 0) {
+    text += window_text(problem.window);
+  }
+  if (problem.documents.count > 0) {
+    number("documents", problem.documents.count);
+  }
+  text += problem.mask.data != nullptr ? "_mask" : "";
+  text += problem.bias.data != nullptr ? "_bias" : "";
+  text += problem.alibi.slopes != nullptr ? "_alibi" : "";
+  text += problem.softcap > 0.0f ? "_softcap" : "";
+  text += problem.dropout.probability > 0.0f ? "_dropout" : "";
+  return text;
+}
+
+}  // namespace regard::api
