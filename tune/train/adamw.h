@@ -21,8 +21,8 @@ struct AdamWOptions {
 // the same order of operations, as torch.optim.AdamW.
 //
 // Own code rather than torch::optim::AdamW: the framework's walks memory about ten times a step
-// (0.50 s for 135 M parameters on 2 cores, this 0.08 s), and its saved state differs between LibTorch
-// 1.13 and 2.x.
+// (0.50 s for 135 M parameters on 2 cores, this 0.08 s), and its saved state differs between
+// LibTorch 1.13 and 2.x.
 class AdamW {
  public:
   // Throws tune::Error for a parameter that is not a contiguous f32 tensor in main memory.

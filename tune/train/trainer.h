@@ -60,6 +60,11 @@ struct TrainResult {
   bool interrupted = false;
 };
 
+// Creates output_dir and makes sure that files can be written there, before anything slow is
+// loaded; clears what a killed run left half-written. Throws tune::Error naming the folder and the
+// cause.
+void prepare_output_dir(const Config& config);
+
 // Trains, evaluates, checkpoints and saves the result into config.output_dir. When *stop becomes
 // true (SIGINT) the step in progress is finished, a checkpoint written and the result returned with
 // interrupted = true. Throws tune::Error with an explanation when the loss is NaN, infinite or

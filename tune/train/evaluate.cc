@@ -1,0 +1,36 @@
+#include <torch/torch.h>
+
+#include <chrono>
+#include <cmath>
+
+#include "tune/data/dataset.h"
+#include "tune/model/language_model.h"
+#include "tune/train/padding.h"
+#include "tune/train/trainer.h"
+
+namespace tune {
+
+EvalRecord evaluate(const Config& config, LanguageModel& model, const Tokenizer& tokenizer,
+                    const std::vector<Sample>& samples) {
+  const auto start = std::chrono::steady_clock::now();
+  torch::NoGradGuard no_grad;
+  model.set_training(false, 0);
+  BatchPlan plan(samples, config, /*is_training=*/false, padding_id(tokenizer));
+  plan.start_epoch(0);
+  EvalRecord record;
+  double sum = 0.0;
+  int64_t num_labels = 0;
+  for (int64_t i = 0; i < plan.num_batches(); ++i) {
+    const Batch batch = plan.batch(i);
+    record.num_tokens += batch.num_tokens;
+    if (batch.num_trainable == 0) continue;
+    sum += model.loss_sum(batch).item<double>();
+    num_labels += batch.num_trainable;
+  }
+  record.loss = num_labels > 0 ? sum / static_cast<double>(num_labels) : 0.0;
+  record.perplexity = std::exp(record.loss);
+  record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return record;
+}
+
+}  // namespace tune

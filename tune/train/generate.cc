@@ -1,0 +1,82 @@
+#include "tune/train/generate.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "tune/error.h"
+
+namespace tune {
+namespace {
+
+const DatasetConfig* first_dataset(const Config& config) {
+  return config.datasets.empty() ? nullptr : &config.datasets.front();
+}
+
+std::string last_user_message(const std::vector<ChatMessage>& messages) {
+  for (auto message = messages.rbegin(); message != messages.rend(); ++message)
+    if (message->role == "user") return message->content;
+  return messages.empty() ? "" : messages.back().content;
+}
+
+void add_unique(std::vector<int32_t>& ids, std::optional<int32_t> id) {
+  if (id && std::find(ids.begin(), ids.end(), *id) == ids.end()) ids.push_back(*id);
+}
+
+}  // namespace
+
+std::vector<int32_t> generate(LanguageModel& model, std::span<const int32_t> prompt,
+                              const SamplingOptions& options, const TokenCallback& on_token) {
+  if (prompt.empty()) throw UsageError("the prompt is empty; write at least one character");
+  torch::NoGradGuard no_grad;
+  model.set_training(false, 0);
+  Sampler sampler(options);
+  const auto prompt_length = static_cast<int64_t>(prompt.size());
+  const std::shared_ptr<KvCache> cache = model.new_cache(prompt_length + options.max_new_tokens);
+  std::vector<int32_t> ids(prompt.begin(), prompt.end());
+  std::span<const int32_t> fresh = prompt;
+  for (int64_t i = 0; i < options.max_new_tokens; ++i) {
+    const int32_t id = sampler.next(model.next_logits(fresh, *cache), ids);
+    const auto& stops = options.stop_ids;
+    if (std::find(stops.begin(), stops.end(), id) != stops.end()) break;
+    ids.push_back(id);
+    if (on_token && !on_token(id)) break;
+    fresh = std::span<const int32_t>(ids).last(1);
+  }
+  return {ids.begin() + prompt_length, ids.end()};
+}
+
+std::vector<int32_t> stop_ids(const LanguageModel& model, const Tokenizer& tokenizer) {
+  std::vector<int32_t> ids;
+  add_unique(ids, tokenizer.special().eos);
+  for (const int32_t id : model.config().eos_token_ids) add_unique(ids, id);
+  for (const char* text : {"<|im_end|>", "<|eot_id|>", "<|eom_id|>"})
+    add_unique(ids, tokenizer.token_id(text));
+  return ids;
+}
+
+std::vector<int32_t> prompt_ids(const Config& config, const Tokenizer& tokenizer,
+                                const std::vector<ChatMessage>& messages) {
+  const DatasetConfig* dataset = first_dataset(config);
+  const std::string type = dataset == nullptr ? "chat_template" : dataset->type;
+  if (type == "alpaca")
+    return tokenizer.encode(render_alpaca(last_user_message(messages), ""), true);
+  if (type == "chat_template") {
+    std::string name = config.chat_template;
+    if (dataset != nullptr && !dataset->chat_template.empty()) name = dataset->chat_template;
+    return tokenizer.encode(render_chat(name, messages, tokenizer, true), false);
+  }
+  return tokenizer.encode(last_user_message(messages), true);
+}
+
+std::string answer_sample_prompt(const Config& config, LanguageModel& model,
+                                 const Tokenizer& tokenizer) {
+  SamplingOptions options;
+  options.max_new_tokens = config.sample_max_new_tokens;
+  options.stop_ids = stop_ids(model, tokenizer);
+  const std::vector<int32_t> prompt =
+      prompt_ids(config, tokenizer, {{"user", config.sample_prompt}});
+  return tokenizer.decode(generate(model, prompt, options), /*skip_special_tokens=*/true);
+}
+
+}  // namespace tune

@@ -1,0 +1,130 @@
+#include "tune/train/training_state.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "tune/error.h"
+#include "tune/files/atomic_write.h"
+#include "tune/files/safetensors.h"
+
+namespace tune {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char* kStateFile = "trainer_state.json";
+constexpr const char* kOptimizerFile = "optimizer.safetensors";
+
+std::string in_folder(const std::string& folder, const char* name) {
+  return (fs::path(folder) / name).string();
+}
+
+TensorToWrite view_of(std::string name, const torch::Tensor& tensor) {
+  const auto* bytes = static_cast<const std::byte*>(tensor.data_ptr());
+  return {std::move(name), StoredType::f32, tensor.sizes().vec(),
+          std::span(bytes, static_cast<size_t>(tensor.nbytes()))};
+}
+
+json state_to_json(const TrainingState& state) {
+  return {{"global_step", state.step},
+          {"max_steps", state.num_steps},
+          {"epoch", state.epoch_progress},
+          {"regard",
+           {{"epoch", state.epoch},
+            {"step_in_epoch", state.step_in_epoch},
+            {"tokens_seen", state.tokens_seen},
+            {"trainable_tokens_seen", state.trainable_tokens_seen},
+            {"loss_total", state.loss_total},
+            {"last_loss", state.last_loss},
+            {"steps_with_loss", state.steps_with_loss},
+            {"steps_at_zero", state.watch.steps_at_zero},
+            {"steps_above_threshold", state.watch.steps_above_threshold},
+            {"run_id", state.run_id},
+            {"identity", state.identity}}}};
+}
+
+TrainingState state_from_json(const json& text) {
+  TrainingState state;
+  text.at("global_step").get_to(state.step);
+  text.at("max_steps").get_to(state.num_steps);
+  text.at("epoch").get_to(state.epoch_progress);
+  const json& own = text.at("regard");
+  own.at("epoch").get_to(state.epoch);
+  own.at("step_in_epoch").get_to(state.step_in_epoch);
+  own.at("tokens_seen").get_to(state.tokens_seen);
+  own.at("trainable_tokens_seen").get_to(state.trainable_tokens_seen);
+  own.at("loss_total").get_to(state.loss_total);
+  own.at("last_loss").get_to(state.last_loss);
+  own.at("steps_with_loss").get_to(state.steps_with_loss);
+  own.at("steps_at_zero").get_to(state.watch.steps_at_zero);
+  own.at("steps_above_threshold").get_to(state.watch.steps_above_threshold);
+  own.at("run_id").get_to(state.run_id);
+  own.at("identity").get_to(state.identity);
+  return state;
+}
+
+void read_tensor(const TensorFile& file, const std::string& name, const torch::Tensor& out) {
+  const StoredTensor* stored = file.find(name);
+  if (stored == nullptr)
+    throw Error(file.path() + " holds no tensor " + name +
+                "; the checkpoint belongs to another model or adapter");
+  if (stored->type != StoredType::f32 || stored->shape != out.sizes().vec())
+    throw Error(file.path() + ": tensor " + name +
+                " has another shape or type than the model's parameter");
+  std::memcpy(out.data_ptr(), stored->bytes.data(), stored->bytes.size());
+}
+
+}  // namespace
+
+void save_training_state(const std::string& folder, const TrainingState& state,
+                         const AdamW& optimizer, bool with_masters) {
+  std::vector<TensorToWrite> tensors;
+  for (size_t i = 0; i < optimizer.parameters().size(); ++i) {
+    const TrainableParameter& parameter = optimizer.parameters()[i];
+    tensors.push_back(view_of("exp_avg." + parameter.name, optimizer.first_moments()[i]));
+    tensors.push_back(view_of("exp_avg_sq." + parameter.name, optimizer.second_moments()[i]));
+    if (with_masters) tensors.push_back(view_of("master." + parameter.name, parameter.tensor));
+  }
+  write_safetensors(in_folder(folder, kOptimizerFile), tensors,
+                    {{"format", "pt"}, {"num_updates", std::to_string(optimizer.num_updates())}});
+  json text = state_to_json(state);
+  text["regard"]["num_updates"] = optimizer.num_updates();
+  text["regard"]["with_masters"] = with_masters;
+  write_file_atomically(in_folder(folder, kStateFile), text.dump(1) + "\n");
+}
+
+TrainingState load_training_state(const std::string& folder) {
+  const std::string path = in_folder(folder, kStateFile);
+  try {
+    return state_from_json(json::parse(read_file(path)));
+  } catch (const json::exception& problem) {
+    throw Error(path + " is not the state of a training run: " + problem.what());
+  }
+}
+
+void load_optimizer(const std::string& folder, AdamW& optimizer) {
+  torch::NoGradGuard no_grad;
+  const json own = json::parse(read_file(in_folder(folder, kStateFile))).at("regard");
+  const bool with_masters = own.at("with_masters").get<bool>();
+  const std::unique_ptr<TensorFile> moments = open_safetensors(in_folder(folder, kOptimizerFile));
+  std::unique_ptr<TensorFile> weights;
+  if (!with_masters) weights = open_safetensors_folder(folder);
+  for (size_t i = 0; i < optimizer.parameters().size(); ++i) {
+    const TrainableParameter& parameter = optimizer.parameters()[i];
+    read_tensor(*moments, "exp_avg." + parameter.name, optimizer.first_moments()[i]);
+    read_tensor(*moments, "exp_avg_sq." + parameter.name, optimizer.second_moments()[i]);
+    if (with_masters)
+      read_tensor(*moments, "master." + parameter.name, parameter.tensor);
+    else
+      read_tensor(*weights, parameter.name, parameter.tensor);
+  }
+  optimizer.set_num_updates(own.at("num_updates").get<int64_t>());
+}
+
+}  // namespace tune

@@ -1,0 +1,85 @@
+#include "tune/train/training_step.h"
+
+#include <torch/torch.h>
+
+#include <new>
+#include <string>
+
+#include "tune/error.h"
+
+namespace tune {
+namespace {
+
+// splitmix64's finaliser (Steele, Lea, Flood 2014): neighbouring inputs give unrelated outputs.
+uint64_t mix(uint64_t value) {
+  value += 0x9E3779B97F4A7C15u;
+  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9u;
+  value = (value ^ (value >> 27)) * 0x94D049BB133111EBu;
+  return value ^ (value >> 31);
+}
+
+void count_labels(const std::vector<Batch>& batches, StepOutcome& outcome) {
+  for (const Batch& batch : batches) {
+    outcome.num_tokens += batch.num_tokens;
+    outcome.num_trainable += batch.num_trainable;
+  }
+}
+
+void accumulate(LanguageModel& model, const std::vector<Batch>& batches, const Config& config,
+                const LossWatch& watch, int64_t step, StepOutcome& outcome) {
+  const auto num_labels = static_cast<double>(outcome.num_trainable);
+  double sum = 0.0;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    if (batches[i].num_trainable == 0) continue;
+    model.set_training(true, dropout_seed(config.seed, step, static_cast<int64_t>(i)));
+    torch::Tensor loss = model.loss_sum(batches[i]);
+    sum += loss.item<double>();
+    watch.check_finite(sum / num_labels, step);
+    (loss / num_labels).backward();
+  }
+  outcome.loss = sum / num_labels;
+}
+
+[[noreturn]] void fail_for_memory(const Config& config, int64_t step) {
+  throw Error("step " + std::to_string(step) +
+              ": out of memory. Smaller batches need less: micro_batch_size (now " +
+              std::to_string(config.micro_batch_size) +
+              ", with more gradient_accumulation_steps for the same result), a smaller "
+              "sequence_len (now " +
+              std::to_string(config.sequence_len) +
+              "), gradient_checkpointing: true, or adapter: lora instead of full fine-tuning");
+}
+
+}  // namespace
+
+uint64_t dropout_seed(int64_t seed, int64_t step, int64_t micro_batch) {
+  uint64_t state = mix(static_cast<uint64_t>(seed));
+  state = mix(state ^ static_cast<uint64_t>(step));
+  return mix(state ^ static_cast<uint64_t>(micro_batch));
+}
+
+StepOutcome run_step(LanguageModel& model, AdamW& optimizer, const std::vector<Batch>& batches,
+                     const Config& config, const LossWatch& watch, int64_t step,
+                     double learning_rate) {
+  StepOutcome outcome;
+  count_labels(batches, outcome);
+  if (outcome.num_trainable == 0) return outcome;
+  try {
+    accumulate(model, batches, config, watch, step, outcome);
+  } catch (const std::bad_alloc&) {
+    fail_for_memory(config, step);
+  } catch (const c10::Error& problem) {
+    if (std::string(problem.what()).find("allocate memory") != std::string::npos)
+      fail_for_memory(config, step);
+    throw;
+  }
+  outcome.grad_norm = gradient_norm(optimizer.parameters());
+  watch.check_gradient_norm(outcome.grad_norm, outcome.loss, step);
+  optimizer.step(learning_rate, clip_factor(outcome.grad_norm, config.max_grad_norm));
+  optimizer.clear_gradients();
+  model.parameters_changed();
+  outcome.has_update = true;
+  return outcome;
+}
+
+}  // namespace tune
