@@ -56,7 +56,8 @@ std::unique_ptr<Tokenizer> apply_changes(std::unique_ptr<Tokenizer> tokenizer,
                                          const TokenizerChanges& changes);
 
 // Decodes a growing sequence without ever cutting a UTF-8 character: push(id) returns the text that
-// became complete.
+// became complete, finish() what is left. Joined they are decode() of all ids wherever these are
+// valid UTF-8. The tokenizer must outlive the decoder.
 class StreamDecoder {
  public:
   StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens);
@@ -64,9 +65,12 @@ class StreamDecoder {
   std::string finish();
 
  private:
+  std::string give_out(const std::string& text);
+
   const Tokenizer& tokenizer_;
   bool skip_special_tokens_;
   std::vector<int32_t> ids_;
+  size_t num_undecided_ = 0;
   std::string done_;
 };
 
