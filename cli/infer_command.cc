@@ -45,42 +45,57 @@ void add_options(CLI::App& app, InferOptions& options) {
       ->capture_default_str();
 }
 
-// The prompt in the words the model was trained with.
-std::string rendered_prompt(const tune::Config& config, const tune::Tokenizer& tokenizer,
-                            const InferOptions& options, const std::string& prompt) {
-  if (options.raw) return prompt;
-  return tune::render_prompt(config, tokenizer, prompt);
-}
-
-void answer(tune::LanguageModel& model, const tune::Tokenizer& tokenizer, const std::string& text,
-            const InferOptions& options, std::string* answered = nullptr) {
-  tune::generate(model, tokenizer, text, options.sampling, [&](const std::string& piece) {
+// Prints the answer as it grows and returns it.
+std::string answer(tune::LanguageModel& model, const tune::Tokenizer& tokenizer,
+                   const std::vector<int32_t>& prompt, const InferOptions& options) {
+  tune::SamplingOptions sampling = options.sampling;
+  sampling.stop_ids = tune::stop_ids(model, tokenizer);
+  tune::StreamDecoder decoder(tokenizer, /*skip_special_tokens=*/true);
+  std::string text;
+  const auto show = [&](const std::string& piece) {
+    text += piece;
     std::fputs(piece.c_str(), stdout);
     std::fflush(stdout);
-    if (answered != nullptr) *answered += piece;
+  };
+  tune::generate(model, prompt, sampling, [&](int32_t id) {
+    show(decoder.push(id));
     return true;
   });
+  show(decoder.finish());
   std::fputs("\n", stdout);
+  return text;
 }
 
 void chat(const tune::Config& config, tune::LanguageModel& model, const tune::Tokenizer& tokenizer,
           const InferOptions& options) {
-  const std::string form =
-      config.chat_template.empty() ? "tokenizer_default" : config.chat_template;
   std::vector<tune::ChatMessage> messages;
   if (!options.system.empty()) messages.push_back({"system", options.system});
   const bool is_terminal = ::isatty(STDIN_FILENO) == 1;
-  std::string turn;
-  while ((is_terminal && std::fputs("> ", stdout) >= 0 && std::fflush(stdout) == 0,
-          std::getline(std::cin, turn))) {
+  const auto ask = [&](std::string& turn) {
+    if (is_terminal) std::fputs("> ", stdout);
+    std::fflush(stdout);
+    return static_cast<bool>(std::getline(std::cin, turn));
+  };
+  for (std::string turn; ask(turn);) {
     if (turn.empty()) continue;
     messages.push_back({"user", turn});
-    std::string answered;
-    answer(model, tokenizer,
-           tune::render_chat(form, messages, tokenizer, /*add_generation_prompt=*/true), options,
-           &answered);
-    messages.push_back({"assistant", answered});
+    const std::vector<int32_t> prompt = tune::prompt_ids(config, tokenizer, messages);
+    messages.push_back({"assistant", answer(model, tokenizer, prompt, options)});
   }
+}
+
+std::vector<int32_t> single_prompt(const tune::Config& config, const tune::Tokenizer& tokenizer,
+                                   const InferOptions& options) {
+  std::string prompt = options.prompt;
+  if (prompt.empty() && !std::getline(std::cin, prompt)) {
+    throw tune::UsageError(
+        "there is no prompt: write --prompt \"...\" or give a line on standard input");
+  }
+  if (options.raw) return tokenizer.encode(prompt, /*add_special_tokens=*/true);
+  std::vector<tune::ChatMessage> messages;
+  if (!options.system.empty()) messages.push_back({"system", options.system});
+  messages.push_back({"user", prompt});
+  return tune::prompt_ids(config, tokenizer, messages);
 }
 
 }  // namespace
@@ -90,6 +105,7 @@ int infer_command(const Words& words) {
   InferOptions options;
   add_options(line.app(), options);
   if (!line.parse(words)) return 0;
+  tune::check_sampling_options(options.sampling);
   const tune::Config config = line.checked_config(tune::Purpose::infer, regard::detect_machine());
   tune::require_built(config);
   tune::use_threads(config);
@@ -104,12 +120,7 @@ int infer_command(const Words& words) {
     chat(config, *model, *tokenizer, options);
     return 0;
   }
-  std::string prompt = options.prompt;
-  if (prompt.empty() && !std::getline(std::cin, prompt)) {
-    throw tune::UsageError(
-        "there is no prompt: write --prompt \"...\" or give a line on standard input");
-  }
-  answer(*model, *tokenizer, rendered_prompt(config, *tokenizer, options, prompt), options);
+  answer(*model, *tokenizer, single_prompt(config, *tokenizer, options), options);
   return 0;
 }
 

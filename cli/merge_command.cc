@@ -17,7 +17,8 @@ int merge_command(const Words& words) {
   std::string folder;
   {
     Progress progress("Loading weights");
-    folder = tune::merge_lora(config, [&](int64_t done, int64_t total) { progress(done, total); });
+    folder =
+        tune::merge_adapter(config, [&](int64_t done, int64_t total) { progress(done, total); });
   }
   std::printf("merged model in %s\n", folder.c_str());
   return 0;
