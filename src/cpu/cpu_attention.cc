@@ -1,0 +1,62 @@
+#include "cpu/cpu_attention.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "cpu/attn_bwd_cpu.h"
+#include "cpu/attn_fwd_cpu.h"
+#include "regard/attention.h"
+#include "regard/error.h"
+
+namespace regard::cpu {
+namespace {
+
+// Above it one block of keys, dK and dV no longer fits the second-level cache.
+constexpr int64_t kLargestHeadSize = 512;
+
+std::string head_size_limit(const Problem& problem) {
+  const int64_t largest = std::max(problem.q.dim, problem.v.dim);
+  if (largest > kLargestHeadSize) {
+    return "head size " + std::to_string(largest) + ": the CPU kernels take up to " +
+           std::to_string(kLargestHeadSize);
+  }
+  return "";
+}
+
+// Positions and limits are 32-bit lanes.
+std::string length_limit(const Problem& problem) {
+  constexpr int64_t kLargestLength = std::numeric_limits<int32_t>::max() / 2;
+  const int64_t largest = std::max(problem.q.seq, problem.k.seq);
+  if (largest > kLargestLength) {
+    return "sequence length " + std::to_string(largest) + ": the CPU kernels take up to " +
+           std::to_string(kLargestLength);
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string why_unsupported_tiled(const Problem& problem) {
+  std::string reason = head_size_limit(problem);
+  return reason.empty() ? length_limit(problem) : reason;
+}
+
+void forward_tiled(const Problem& problem, const ForwardOutputs& outputs) {
+  attn_fwd_cpu({&problem, &outputs, num_threads()});
+}
+
+void backward_tiled(const Problem& problem, const BackwardTensors& tensors) {
+  attn_bwd_cpu({&problem, &tensors, num_threads()});
+}
+
+std::string why_unsupported_eager(const Problem&) { return "the eager back end is not built yet"; }
+
+void forward_eager(const Problem&, const ForwardOutputs&) {
+  throw Error(ErrorCode::unsupported, "the eager back end is not built yet");
+}
+
+void backward_eager(const Problem&, const BackwardTensors&) {
+  throw Error(ErrorCode::unsupported, "the eager back end is not built yet");
+}
+
+}  // namespace regard::cpu

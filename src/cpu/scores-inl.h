@@ -1,0 +1,184 @@
+// What happens to scores between Q K^T and the softmax, on a transposed tile: scores[key][lane]
+// with stride kBlockQ, lanes are the tile's query rows. Scores are in units of log2, so that the
+// softmax is an exp2; with softcap they arrive as score / softcap.
+#if defined(REGARD_CPU_SCORES_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_CPU_SCORES_INL_H_
+#undef REGARD_CPU_SCORES_INL_H_
+#else
+#define REGARD_CPU_SCORES_INL_H_
+#endif
+
+#include <cstdint>
+#include <limits>
+
+#include "core/dtype.h"
+#include "core/philox.h"
+#include "cpu/register_tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::cpu::HWY_NAMESPACE {
+
+inline constexpr float kLog2E = 1.44269504088896340736f;
+inline constexpr float kLn2 = 0.69314718055994530942f;
+inline constexpr float kMasked = -std::numeric_limits<float>::infinity();
+
+// What Q is multiplied by while it is packed.
+inline float query_factor(const Problem& problem) {
+  return problem.softcap != 0.0f ? problem.scale / problem.softcap : problem.scale * kLog2E;
+}
+
+// One strip of lanes of one key block. Keys count from the sequence's first; row 0 of `scores` is
+// key `base`.
+struct ScoreStrip {
+  const Problem* problem;
+  const Unit* unit;
+  const RowTile* tile;
+  int64_t base;
+  int64_t key_lo, key_hi;  // keys that hold scores
+  int64_t lane_begin;
+  int64_t num_lanes;  // whole vectors; may go past the tile's rows
+
+  int64_t live_lanes() const {
+    return num_lanes < tile->num_rows - lane_begin ? num_lanes : tile->num_rows - lane_begin;
+  }
+  float* at(float* scores, int64_t key, int64_t lane) const {
+    return scores + (key - base) * kBlockQ + lane;
+  }
+};
+
+// x becomes softcap * tanh(x) in log2 units; tanh itself is kept for the derivative when asked.
+inline void apply_softcap(const ScoreStrip& strip, float* scores, float* tanh_tile) {
+  const F32 d;
+  const Vec cap = hn::Set(d, strip.problem->softcap * kLog2E);
+  for (int64_t key = strip.key_lo; key < strip.key_hi; ++key) {
+    for (int64_t lane = 0; lane < strip.num_lanes; lane += kLanes) {
+      float* at = strip.at(scores, key, strip.lane_begin + lane);
+      const Vec t = tanh_of(hn::Load(d, at));
+      hn::Store(hn::Mul(t, cap), d, at);
+      if (tanh_tile != nullptr) {
+        hn::Store(t, d, strip.at(tanh_tile, key, strip.lane_begin + lane));
+      }
+    }
+  }
+}
+
+inline void apply_alibi(const ScoreStrip& strip, float* scores) {
+  const F32 d;
+  const I32 di;
+  const core::Sequence& sequence = strip.unit->sequence;
+  HWY_ALIGN float slopes[kBlockQ] = {};
+  HWY_ALIGN int32_t positions[kBlockQ] = {};
+  for (int64_t lane = 0; lane < strip.live_lanes(); ++lane) {
+    const int64_t row = strip.tile->first_row + strip.lane_begin + lane;
+    slopes[lane] =
+        kLog2E *
+        strip.problem->alibi
+            .slopes[sequence.batch * strip.problem->alibi.stride_batch + strip.unit->head_of(row)];
+    positions[lane] =
+        static_cast<int32_t>(strip.unit->query_of(row) + sequence.k_len - sequence.q_len);
+  }
+  for (int64_t lane = 0; lane < strip.num_lanes; lane += kLanes) {
+    const Vec slope = hn::Load(d, slopes + lane);
+    const auto position = hn::Load(di, positions + lane);
+    for (int64_t key = strip.key_lo; key < strip.key_hi; ++key) {
+      const auto offset = hn::Sub(position, hn::Set(di, static_cast<int32_t>(key)));
+      const Vec distance = hn::Abs(hn::ConvertTo(d, offset));
+      float* at = strip.at(scores, key, strip.lane_begin + lane);
+      hn::Store(hn::NegMulAdd(slope, distance, hn::Load(d, at)), d, at);
+    }
+  }
+}
+
+// Dense bias and boolean mask: read row by row, because their keys are neighbours in memory.
+inline void apply_tensors(const ScoreStrip& strip, float* scores) {
+  const BiasTensor& bias = strip.problem->bias;
+  const MaskTensor& mask = strip.problem->mask;
+  const core::Sequence& sequence = strip.unit->sequence;
+  for (int64_t lane = 0; lane < strip.live_lanes(); ++lane) {
+    const int64_t row = strip.tile->first_row + strip.lane_begin + lane;
+    const int64_t head = strip.unit->head_of(row);
+    const int64_t query = sequence.q_begin + strip.unit->query_of(row);
+    const int64_t bias_row = sequence.batch * bias.stride_batch + head * bias.stride_head +
+                             query * bias.stride_q + sequence.k_begin * bias.stride_k;
+    const int64_t mask_row = sequence.batch * mask.stride_batch + head * mask.stride_head +
+                             query * mask.stride_q + sequence.k_begin * mask.stride_k;
+    // Keys the row does not see are left alone: their entries may lie past the tensor's end.
+    const int64_t lo = std::max<int64_t>(strip.key_lo, strip.tile->lo[strip.lane_begin + lane]);
+    const int64_t hi = std::min<int64_t>(strip.key_hi, strip.tile->hi[strip.lane_begin + lane]);
+    for (int64_t key = lo; key < hi; ++key) {
+      float* at = strip.at(scores, key, strip.lane_begin + lane);
+      if (bias.data != nullptr) {
+        *at += kLog2E * core::load(bias.data, bias.dtype, bias_row + key * bias.stride_k);
+      }
+      if (mask.data != nullptr && mask.data[mask_row + key * mask.stride_k] == 0) {
+        *at = kMasked;
+      }
+    }
+  }
+}
+
+// Scores of keys outside a row's interval become -inf.
+inline void apply_limits(const ScoreStrip& strip, float* scores) {
+  const F32 d;
+  const I32 di;
+  const Vec masked = hn::Set(d, kMasked);
+  for (int64_t lane = 0; lane < strip.num_lanes; lane += kLanes) {
+    const auto lo = hn::LoadU(di, strip.tile->lo + strip.lane_begin + lane);
+    const auto hi = hn::LoadU(di, strip.tile->hi + strip.lane_begin + lane);
+    for (int64_t key = strip.key_lo; key < strip.key_hi; ++key) {
+      const auto position = hn::Set(di, static_cast<int32_t>(key));
+      const auto is_live = hn::AndNot(hn::Lt(position, lo), hn::Lt(position, hi));
+      float* at = strip.at(scores, key, strip.lane_begin + lane);
+      hn::Store(hn::IfThenElse(hn::RebindMask(d, is_live), hn::Load(d, at), masked), d, at);
+    }
+  }
+}
+
+// All of the above, as the problem asks.
+inline void apply_terms(const ScoreStrip& strip, bool is_full, float* scores, float* tanh_tile) {
+  const Problem& problem = *strip.problem;
+  if (problem.softcap != 0.0f) {
+    apply_softcap(strip, scores, tanh_tile);
+  }
+  if (problem.alibi.slopes != nullptr) {
+    apply_alibi(strip, scores);
+  }
+  if (problem.bias.data != nullptr || problem.mask.data != nullptr) {
+    apply_tensors(strip, scores);
+  }
+  if (!is_full) {
+    apply_limits(strip, scores);
+  }
+}
+
+// keep[key][lane] = 1 / (1 - p) where the weight is kept, 0 where it is dropped.
+inline void fill_dropout(const ScoreStrip& strip, float* keep) {
+  const Dropout& dropout = strip.problem->dropout;
+  const uint32_t threshold = core::dropout_threshold(dropout.probability);
+  const float scale = core::dropout_scale(dropout.probability);
+  for (int64_t lane = 0; lane < strip.live_lanes(); ++lane) {
+    const int64_t row = strip.tile->first_row + strip.lane_begin + lane;
+    for (int64_t group = strip.key_lo / 4; group * 4 < strip.key_hi; ++group) {
+      const core::Philox4x32 words =
+          core::dropout_words(dropout.seed, strip.unit->sequence.index, strip.unit->head_of(row),
+                              strip.unit->query_of(row), group);
+      const int64_t end = std::min(strip.key_hi, group * 4 + 4);
+      for (int64_t key = std::max(strip.key_lo, group * 4); key < end; ++key) {
+        *strip.at(keep, key, strip.lane_begin + lane) =
+            words.word[key % 4] >= threshold ? scale : 0.0f;
+      }
+    }
+  }
+}
+
+// Entries of keys [lo, hi) of the strip's lanes = 0.
+inline void clear_keys(const ScoreStrip& strip, int64_t lo, int64_t hi, float* scores) {
+  for (int64_t key = lo; key < hi; ++key) {
+    std::fill_n(strip.at(scores, key, strip.lane_begin), strip.num_lanes, 0.0f);
+  }
+}
+
+}  // namespace regard::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
