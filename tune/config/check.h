@@ -2,7 +2,7 @@
 // read.
 #pragma once
 
-#include <functional>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -57,5 +57,10 @@ std::string findings_to_json(const std::vector<Finding>& findings);
 std::string config_to_yaml(const Config& config);
 // The reference of all keys as Markdown (docs/keys.md is generated from it).
 std::string key_reference_markdown();
+
+// The rules check every module of the table, also one whose kernels this version does not have yet.
+// Called when a run starts: throws UsageError "X is not built yet in this version; use one of ..."
+// for such a module and for other keys that parse but cannot be carried out.
+void require_built(const Config& config);
 
 }  // namespace tune

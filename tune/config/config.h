@@ -19,8 +19,9 @@ enum class Tristate : uint8_t { no, yes, automatic };
 // `lora_modules_to_save`-like lists are vectors; an absent list is empty.
 struct DatasetConfig {
   std::string path;  // a .jsonl / .json file, or a folder of them
-  std::string type =
-      "alpaca";  // alpaca | completion | chat_template | input_output | "" (pretokenized rows)
+  // alpaca | completion | chat_template | input_output | "" (pretokenized rows, as Axolotl's empty
+  // `type:` says)
+  std::string type;
   std::string name, split;
   std::string ds_type = "json";
   std::vector<std::string> data_files;
@@ -31,6 +32,16 @@ struct DatasetConfig {
   std::string train_on_eos = "turn";  // all | turn | last | none
   std::string chat_template;          // overrides the file's
   int line = 0;                       // of the list entry in the user's file, for messages
+
+  friend bool operator==(const DatasetConfig&, const DatasetConfig&) = default;
+};
+
+// A tensor that a score or mask program names.
+struct FlexTensor {
+  std::string from;  // "alibi" (computed), or FILE.safetensors#name
+  bool trainable = false;
+
+  friend bool operator==(const FlexTensor&, const FlexTensor&) = default;
 };
 
 struct Config {
@@ -50,7 +61,7 @@ struct Config {
   bool xformers_attention = false, s2_attention = false, eager_attention = false;
   std::string attn_implementation;
   std::string flex_score_mod, flex_mask_mod;
-  std::map<std::string, std::string> flex_tensors;
+  std::map<std::string, FlexTensor> flex_tensors;
   Tristate torch_compile = Tristate::no;
   regard::Module attention = regard::Module::sdpa;
 
@@ -66,7 +77,7 @@ struct Config {
   std::string excess_length_strategy = "drop";  // drop | truncate | raise
   bool train_on_inputs = false;
   bool group_by_length = false;
-  bool shuffle_before_training = true;
+  bool shuffle_before_training = true;  // the key is Axolotl's: shuffle_merged_datasets
 
   // adapter
   std::string adapter;  // "" (full) | lora | qlora
@@ -114,6 +125,8 @@ struct Config {
   int64_t sample_max_new_tokens = 64;
 
   std::string source_path;  // the YAML file, for messages and the model card
+
+  friend bool operator==(const Config&, const Config&) = default;
 
   bool uses_bf16() const { return bf16 == Tristate::yes; }
   bool uses_adapter() const { return !adapter.empty(); }

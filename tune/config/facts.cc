@@ -1,0 +1,134 @@
+#include "tune/config/facts.h"
+
+#include <exception>
+#include <utility>
+
+#include "tune/config/resolve.h"
+#include "tune/files/model_source.h"
+
+namespace tune {
+namespace {
+
+using regard::Module;
+
+struct BooleanKey {
+  std::string_view key;
+  bool Config::*field;
+  Module module;
+};
+// Row 1 of the table: the booleans of which a file may have one.
+constexpr BooleanKey kBooleanKeys[] = {
+    {"sdp_attention", &Config::sdp_attention, Module::sdpa},
+    {"flash_attention", &Config::flash_attention, Module::flash_attention_2},
+    {"flex_attention", &Config::flex_attention, Module::flex_attention},
+    {"sage_attention", &Config::sage_attention, Module::sage},
+    {"xformers_attention", &Config::xformers_attention, Module::xformers},
+    {"eager_attention", &Config::eager_attention, Module::eager},
+};
+
+std::vector<ModuleChoice> gather_choices(const Facts& facts) {
+  std::vector<ModuleChoice> choices;
+  const Config& config = facts.read.config;
+  for (const BooleanKey& entry : kBooleanKeys) {
+    if (!(config.*entry.field)) continue;
+    choices.push_back({entry.module, std::string(entry.key), facts.mark(entry.key), false});
+  }
+  if (!facts.has_bad_attn_implementation && facts.given("attn_implementation")) {
+    const std::optional<Module> module = regard::find_module(config.attn_implementation);
+    if (module) {
+      choices.push_back({*module, "attn_implementation", facts.mark("attn_implementation"), true});
+    }
+  }
+  return choices;
+}
+
+void read_model(Facts& facts) {
+  const std::string& name = facts.read.config.base_model;
+  if (!facts.readable("base_model") || name.empty()) return;
+  try {
+    locate_model(name);
+  } catch (const std::exception& failure) {
+    facts.is_model_missing = true;
+    facts.model_fault = failure.what();
+    return;
+  }
+  try {
+    facts.model = read_model_config(name);
+  } catch (const std::exception& failure) {
+    facts.model_fault = failure.what();
+  }
+  if (!facts.model && facts.model_fault.empty()) facts.model_fault = "cannot be read";
+}
+
+void parse_programs(Facts& facts) {
+  const Config& config = facts.read.config;
+  std::vector<std::string> tensors;
+  for (const auto& entry : config.flex_tensors) tensors.push_back(entry.first);
+  if (!config.flex_score_mod.empty()) {
+    facts.score_program = parse_program(config.flex_score_mod, ProgramKind::score, tensors);
+  }
+  if (!config.flex_mask_mod.empty()) {
+    facts.mask_program = parse_program(config.flex_mask_mod, ProgramKind::mask, tensors);
+  }
+}
+
+}  // namespace
+
+bool ModuleChoice::is_flash() const {
+  return module == Module::flash_attention_2 || module == Module::flash_attention_3 ||
+         (module == Module::s2 && by_name);
+}
+
+std::string ModuleChoice::text() const {
+  return by_name ? key + ": " + std::string(regard::module_info(module).name) : key + ": true";
+}
+
+bool Facts::given(std::string_view key) const {
+  const YamlNode* node = root.find(key);
+  return node != nullptr && !node->is_null();
+}
+
+bool Facts::readable(std::string_view key) const {
+  return read.bad_keys.count(std::string(key)) == 0;
+}
+
+YamlMark Facts::mark(std::string_view key) const {
+  const YamlNode* node = root.find(key);
+  return node == nullptr ? YamlMark{} : node->key_mark;
+}
+
+const ModuleChoice* Facts::chosen(Module module) const {
+  for (const ModuleChoice& choice : choices) {
+    if (choice.module == module) return &choice;
+  }
+  return nullptr;
+}
+
+const ModuleChoice* Facts::chosen_flash() const {
+  for (const ModuleChoice& choice : choices) {
+    if (choice.is_flash()) return &choice;
+  }
+  return nullptr;
+}
+
+bool Facts::uses_s2() const { return read.config.s2_attention || chosen(Module::s2) != nullptr; }
+
+std::string Facts::s2_key() const {
+  return read.config.s2_attention ? "s2_attention" : "attn_implementation";
+}
+
+Facts gather_facts(const YamlNode& root, const ReadResult& read, std::vector<ValueFault> faults,
+                   const CheckOptions& options) {
+  Facts facts{root,  options, read, std::move(faults), read.config, {}, false, {}, {},
+              false, {},      {}};
+  facts.faults.insert(facts.faults.end(), read.faults.begin(), read.faults.end());
+  facts.has_bad_attn_implementation =
+      !attn_implementation_fault(root.find("attn_implementation")).empty();
+  facts.choices = gather_choices(facts);
+  read_model(facts);
+  parse_programs(facts);
+  resolve_defaults(facts);
+  return facts;
+}
+
+}  // namespace tune
