@@ -1,0 +1,14 @@
+// The cases of the attention table: a grid of shapes and features, then random combinations.
+#pragma once
+
+#include <vector>
+
+#include "tests/api/attention_case.h"
+
+namespace regard::testing {
+
+std::vector<AttentionCase> grid_cases();
+std::vector<AttentionCase> random_cases(int count, uint32_t seed);
+std::vector<AttentionCase> large_cases();
+
+}  // namespace regard::testing
