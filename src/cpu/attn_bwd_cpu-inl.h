@@ -210,6 +210,22 @@ inline void multiply_keep(const ScoreStrip& strip, const float* keep, float* til
   }
 }
 
+// From S^T and dP^T of one strip to the P that multiplies dO, and dS; in place.
+inline void finish_gradients(const ScoreStrip& strip, bool is_full, const PackedRows& rows,
+                             const BackwardBuffers& buffers) {
+  const bool drops = has_dropout(*strip.problem);
+  apply_terms(strip, is_full, buffers.weights, buffers.tanh_tile);
+  weights_of(strip, rows.lse, buffers.weights);
+  if (drops) {
+    fill_dropout(strip, buffers.keep);
+    multiply_keep(strip, buffers.keep, buffers.gradients);
+  }
+  score_gradients(strip, rows.delta, buffers);
+  if (drops) {
+    multiply_keep(strip, buffers.keep, buffers.weights);
+  }
+}
+
 // P and dS of every strip of a row tile over one key block.
 inline void score_block_backward(const Problem& problem, const Unit& unit, const RowTile& tile,
                                  const KeyBlock& block, const PackedKeys& keys_of_unit,
@@ -234,16 +250,7 @@ inline void score_block_backward(const Problem& problem, const Unit& unit, const
     multiply_scores(keys_of_unit.v_panels + base * sizes.v, sizes.v, lo, hi,
                     rows.d_o_rows + s * kStripLanes * sizes.v, vectors,
                     buffers.gradients + lane_begin);
-    apply_terms(strip, block.is_full, buffers.weights, buffers.tanh_tile);
-    weights_of(strip, rows.lse, buffers.weights);
-    if (has_dropout(problem)) {
-      fill_dropout(strip, buffers.keep);
-      multiply_keep(strip, buffers.keep, buffers.gradients);
-    }
-    score_gradients(strip, rows.delta, buffers);
-    if (has_dropout(problem)) {
-      multiply_keep(strip, buffers.keep, buffers.weights);
-    }
+    finish_gradients(strip, block.is_full, rows, buffers);
     // dK and dV are formed for whole groups of keys: what lies outside the strip's keys must add 0.
     const int64_t group_lo = block.base + (block.lo - block.base) / kTileRows * kTileRows;
     const auto group_hi =
@@ -295,6 +302,36 @@ inline void add_query_gradients(const Problem& problem, const Unit& unit, const 
       {keys_of_unit.k_strips, static_cast<size_t>(unit.sequence.k_len),
        static_cast<size_t>(block.base)},
       ranges, static_cast<size_t>(problem.q.dim), rows.dq, nullptr);
+}
+
+// dK and dV of one key block to their outputs.
+inline void write_key_gradients(const BackwardCall& call, const Unit& unit, int64_t block_idx,
+                                const BackwardBuffers& buffers) {
+  const View& dk = call.tensors->dk;
+  const View& dv = call.tensors->dv;
+  const HeadSizes sizes = head_sizes(*call.problem);
+  const core::Sequence& sequence = unit.sequence;
+  const int64_t begin = block_idx * kBlockK;
+  const int64_t end = std::min(sequence.k_len, begin + kBlockK);
+  for (int64_t key = begin; key < end; ++key) {
+    const int64_t seq = sequence.k_begin + key;
+    const auto row = static_cast<size_t>(key - begin);
+    store_row(dk, core::row_offset(dk, sequence.batch, seq, unit.kv_head), call.problem->scale,
+              buffers.dk + row * sizes.qk_padded);
+    store_row(dv, core::row_offset(dv, sequence.batch, seq, unit.kv_head), 1.0f,
+              buffers.dv + row * sizes.v_padded);
+  }
+}
+
+// dQ of one row tile to its output.
+inline void write_query_gradients(const BackwardCall& call, const Unit& unit, const RowTile& tile,
+                                  const PackedRows& rows) {
+  const View& dq = call.tensors->dq;
+  const size_t stride = head_sizes(*call.problem).qk_padded;
+  for (int64_t row = 0; row < tile.num_rows; ++row) {
+    store_row(dq, query_row_offset(dq, unit, tile.first_row + row), call.problem->scale,
+              rows.dq + static_cast<size_t>(row) * stride);
+  }
 }
 
 }  // namespace regard::cpu::HWY_NAMESPACE

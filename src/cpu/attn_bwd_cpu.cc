@@ -105,22 +105,7 @@ struct KeyBlockTask {
       add_query_gradients(problem, unit, tile, block, keys, rows, buffers);
       wave->turns[i].pass(part.part);
     }
-    write_keys(unit, part.part, buffers);
-  }
-
-  void write_keys(const Unit& unit, int64_t block_idx, const BackwardBuffers& buffers) const {
-    const BackwardTensors& tensors = *wave->call->tensors;
-    const HeadSizes sizes = wave->sizes();
-    const int64_t begin = block_idx * kBlockK;
-    const int64_t end = std::min(unit.sequence.k_len, begin + kBlockK);
-    for (int64_t key = begin; key < end; ++key) {
-      const int64_t seq = unit.sequence.k_begin + key;
-      const auto row = static_cast<size_t>(key - begin);
-      store_row(tensors.dk, core::row_offset(tensors.dk, unit.sequence.batch, seq, unit.kv_head),
-                wave->call->problem->scale, buffers.dk + row * sizes.qk_padded);
-      store_row(tensors.dv, core::row_offset(tensors.dv, unit.sequence.batch, seq, unit.kv_head),
-                1.0f, buffers.dv + row * sizes.v_padded);
-    }
+    write_key_gradients(*wave->call, unit, part.part, buffers);
   }
 };
 
@@ -132,13 +117,7 @@ struct WriteRowsTask {
     const auto i = static_cast<size_t>(index);
     const UnitPart part = wave->parts[i];
     const Unit& unit = (*wave->units)[part.unit];
-    const View& dq = wave->call->tensors->dq;
-    const float* from = wave->rows(part.unit, part.part).dq;
-    const size_t stride = wave->sizes().qk_padded;
-    for (int64_t row = 0; row < wave->tiles[i].num_rows; ++row) {
-      store_row(dq, query_row_offset(dq, unit, wave->tiles[i].first_row + row),
-                wave->call->problem->scale, from + static_cast<size_t>(row) * stride);
-    }
+    write_query_gradients(*wave->call, unit, wave->tiles[i], wave->rows(part.unit, part.part));
   }
 };
 

@@ -4,9 +4,9 @@
 #include <limits>
 
 #include "cpu/attn_bwd_cpu.h"
+#include "cpu/attn_eager_cpu.h"
 #include "cpu/attn_fwd_cpu.h"
 #include "regard/attention.h"
-#include "regard/error.h"
 
 namespace regard::cpu {
 namespace {
@@ -49,14 +49,14 @@ void backward_tiled(const Problem& problem, const BackwardTensors& tensors) {
   attn_bwd_cpu({&problem, &tensors, num_threads()});
 }
 
-std::string why_unsupported_eager(const Problem&) { return "the eager back end is not built yet"; }
+std::string why_unsupported_eager(const Problem& problem) { return why_unsupported_tiled(problem); }
 
-void forward_eager(const Problem&, const ForwardOutputs&) {
-  throw Error(ErrorCode::unsupported, "the eager back end is not built yet");
+void forward_eager(const Problem& problem, const ForwardOutputs& outputs) {
+  attn_eager_cpu_forward({&problem, &outputs, num_threads()});
 }
 
-void backward_eager(const Problem&, const BackwardTensors&) {
-  throw Error(ErrorCode::unsupported, "the eager back end is not built yet");
+void backward_eager(const Problem& problem, const BackwardTensors& tensors) {
+  attn_eager_cpu_backward({&problem, &tensors, num_threads()});
 }
 
 }  // namespace regard::cpu

@@ -18,13 +18,21 @@ class AttnCpu : public testing::TestWithParam<AttentionCase> {
   }
 };
 
-TEST_P(AttnCpu, TiledOnEveryTarget_AgreesWithReference) {
-  const AttentionCase& c = GetParam();
+struct BackEnd {
+  const char* name;
+  ForwardFunction forward;
+  BackwardFunction backward;
+};
+constexpr BackEnd kTiled{"tiled", cpu::forward_tiled, cpu::backward_tiled};
+constexpr BackEnd kEager{"eager", cpu::forward_eager, cpu::backward_eager};
+
+void expect_agreement(const AttentionCase& c, const BackEnd& back_end) {
+  constexpr uint32_t kSeed = 17;
   for (const std::string& target : cpu::available_targets()) {
-    SCOPED_TRACE(target);
+    SCOPED_TRACE(target + " " + back_end.name + ", seed " + std::to_string(kSeed));
     cpu::force_target(target);
     ASSERT_EQ(cpu::active_target(), target);
-    const Errors errors = errors_against_reference(c, cpu::forward_tiled, cpu::backward_tiled, 17);
+    const Errors errors = errors_against_reference(c, back_end.forward, back_end.backward, kSeed);
     const double limit = tolerance(c);
     EXPECT_LE(errors.o, limit);
     EXPECT_LE(errors.lse, 4e-6);
@@ -35,18 +43,22 @@ TEST_P(AttnCpu, TiledOnEveryTarget_AgreesWithReference) {
   }
 }
 
-TEST_P(AttnCpu, TiledAtEveryThreadCount_GivesTheSameBits) {
-  const AttentionCase& c = GetParam();
+void expect_same_bits(const AttentionCase& c, const BackEnd& back_end) {
   set_num_threads(1);
-  const std::vector<float> expected = all_outputs(c, cpu::forward_tiled, cpu::backward_tiled, 3);
+  const std::vector<float> expected = all_outputs(c, back_end.forward, back_end.backward, 3);
   for (const int threads : {2, 3, 8}) {
     set_num_threads(threads);
-    const std::vector<float> got = all_outputs(c, cpu::forward_tiled, cpu::backward_tiled, 3);
+    const std::vector<float> got = all_outputs(c, back_end.forward, back_end.backward, 3);
     ASSERT_EQ(got.size(), expected.size());
     EXPECT_EQ(0, std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)))
         << threads << " threads";
   }
 }
+
+TEST_P(AttnCpu, TiledOnEveryTarget_AgreesWithReference) { expect_agreement(GetParam(), kTiled); }
+TEST_P(AttnCpu, EagerOnEveryTarget_AgreesWithReference) { expect_agreement(GetParam(), kEager); }
+TEST_P(AttnCpu, TiledAtEveryThreadCount_GivesTheSameBits) { expect_same_bits(GetParam(), kTiled); }
+TEST_P(AttnCpu, EagerAtEveryThreadCount_GivesTheSameBits) { expect_same_bits(GetParam(), kEager); }
 
 INSTANTIATE_TEST_SUITE_P(Cases, AttnCpu, testing::ValuesIn(attention_cases()),
                          [](const auto& test_info) { return test_info.param.name; });
