@@ -122,7 +122,7 @@ RenderedChat ChatTemplate::render_chatml(const std::vector<ChatMessage>& message
                                          bool prompt) const {
   RenderedChat chat;
   if (!default_system_.empty() && messages.front().role != "system") {
-    chat.text = "<|im_start|>system\n" + default_system_ + "<|im_end|>\n";
+    chat.text.append("<|im_start|>system\n").append(default_system_).append("<|im_end|>\n");
   }
   for (const ChatMessage& message : messages) {
     append_turn(chat, "<|im_start|>" + message.role + "\n", message.content, "<|im_end|>", "\n");
@@ -185,7 +185,7 @@ RenderedChat ChatTemplate::render_mistral(const std::vector<ChatMessage>& messag
                        "then user and assistant alternating");
     }
     if (is_users_turn) {
-      std::string header = user_open_;
+      std::string header(user_open_);
       if (has_system && i == system_turn) header += messages.front().content + "\n\n";
       append_turn(chat, header, message.content, "", user_close_);
     } else {
@@ -199,12 +199,13 @@ RenderedChat ChatTemplate::render_mistral(const std::vector<ChatMessage>& messag
 
 std::string ChatTemplate::fingerprint() const {
   std::string text = std::to_string(static_cast<int>(family_));
-  for (const std::string* part :
-       {&bos_, &eos_, &default_system_, &user_open_, &user_close_, &assistant_open_}) {
-    text += "|" + std::to_string(part->size()) + ":" + *part;
+  for (std::string_view part :
+       {std::string_view(bos_), std::string_view(eos_), std::string_view(default_system_),
+        user_open_, user_close_, assistant_open_}) {
+    text.append(std::to_string(part.size())).append(":").append(part);
   }
-  return text + (system_goes_last_ ? "L" : "F") + (trims_assistant_ ? "T" : "-") +
-         (takes_system_ ? "S" : "-");
+  for (bool flag : {system_goes_last_, trims_assistant_, takes_system_}) text += flag ? '1' : '0';
+  return text;
 }
 
 std::string render_chat(const std::string& template_name, const std::vector<ChatMessage>& messages,

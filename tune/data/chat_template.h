@@ -56,7 +56,7 @@ class ChatTemplate {
   // chatml: put in front when the first message is no system message; empty = nothing.
   std::string default_system_;
   // mistral: the three published forms differ in spaces and in where the system message goes.
-  std::string user_open_, user_close_, assistant_open_;
+  std::string_view user_open_, user_close_, assistant_open_;
   bool system_goes_last_ = false, trims_assistant_ = false, takes_system_ = true;
 };
 

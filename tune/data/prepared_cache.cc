@@ -1,5 +1,8 @@
 #include "tune/data/prepared_cache.h"
 
+#include <unistd.h>
+
+#include <atomic>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -20,8 +23,8 @@ constexpr const char* kStatsFile = "stats.json";
 class KeyText {
  public:
   void add(std::string_view name, std::string_view value) {
-    text_ +=
-        std::string(name) + "=" + std::to_string(value.size()) + ":" + std::string(value) + "\n";
+    text_.append(name).append("=").append(std::to_string(value.size())).append(":");
+    text_.append(value).append("\n");
   }
   void add(std::string_view name, int64_t value) { add(name, std::to_string(value)); }
   void add(std::string_view name, const std::vector<std::string>& values) {
@@ -58,6 +61,22 @@ void add_sources(std::string_view name, const std::vector<KeySource>& sources, K
     key.add("format", source.format);
     key.add("files", source.file_hashes);
   }
+}
+
+// Runs side by side may store the same entry; each writes under a name of its own first, so that
+// none sees the other's half.
+void write_shared_file(const fs::path& path, std::string_view content) {
+  static std::atomic<uint64_t> counter{0};
+  fs::path own = path;
+  own.concat(".").concat(std::to_string(::getpid()));
+  own.concat(".").concat(std::to_string(counter++));
+  write_file_atomically(own.string(), content);
+  std::error_code error;
+  fs::rename(own, path, error);
+  if (!error) return;
+  const std::string cause = error.message();
+  fs::remove(own, error);
+  throw Error("cannot write " + path.string() + ": " + cause);
 }
 
 nlohmann::json stats_json(const PreparedData& data) {
@@ -132,8 +151,8 @@ void store_prepared(const std::string& folder, const PreparedData& data) {
   fs::create_directories(folder, error);
   if (error) throw Error("cannot create the folder " + folder + ": " + error.message());
   const fs::path path(folder);
-  write_file_atomically((path / kStatsFile).string(), stats_json(data).dump(2) + "\n");
-  write_file_atomically((path / kRowsFile).string(), pack_prepared(data));
+  write_shared_file(path / kStatsFile, stats_json(data).dump(2) + "\n");
+  write_shared_file(path / kRowsFile, pack_prepared(data));
 }
 
 }  // namespace tune
