@@ -6,7 +6,7 @@ packages=(
   g++ cmake ninja-build make pkg-config          # build
   libhwy-dev libgtest-dev libgmock-dev libbenchmark-dev # engine, tests, benchmarks
   libtorch-dev libopenblas-dev                   # trainer
-  libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libpcre2-dev
+  libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev
   python3 python3-pip dict-devil                 # demo: model and text
 )
 [ "${1:-}" = "--lint" ] && packages+=(clang clang-format clang-tidy)
