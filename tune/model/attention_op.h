@@ -1,0 +1,39 @@
+// Attention of the model: rotary embedding, then Regard's engine, as one autograd operation.
+#pragma once
+
+#include <torch/types.h>
+
+#include <optional>
+
+#include "regard/modules.h"
+
+namespace tune::ops {
+
+// What all layers of one forward share about its tokens.
+struct SequenceLayout {
+  torch::Tensor document_offsets;  // i32 [documents + 1]: first 0, last = tokens
+  torch::Tensor cos, sin;          // f32 [tokens, head_dim / 2]
+};
+
+struct AttentionShape {
+  regard::Module module = regard::Module::sdpa;
+  int64_t num_heads = 0, num_kv_heads = 0, head_dim = 0;
+  std::optional<int64_t> window;  // keys besides the query's own are window - 1
+};
+
+// q [tokens, Hq*D], k and v [tokens, Hkv*D], before rotation; returns [tokens, Hq*D]. Causal inside
+// each document. The engine reads the tensors where they lie, as [1, tokens, heads, D]; kept for
+// the backward are rotated q and k, v, the output and the log-sum-exp, never tokens x tokens
+// values.
+torch::Tensor rotary_attention(const torch::Tensor& q, const torch::Tensor& k,
+                               const torch::Tensor& v, const AttentionShape& shape,
+                               const SequenceLayout& layout);
+
+// [tokens, heads*D] as the engine's view [1, tokens, heads, D].
+regard::View heads_view(const torch::Tensor& tensor, int64_t heads, int64_t head_dim);
+
+// Rotated copy; sign -1 turns back.
+torch::Tensor rotated(const torch::Tensor& x, const SequenceLayout& layout, int64_t head_dim,
+                      float sign);
+
+}  // namespace tune::ops
