@@ -62,13 +62,13 @@ REGARD_API std::string why_unsupported(Module module, const Machine& machine,
 struct AttentionOptions {
   bool is_causal = true;
   float scale = 0.0f;  // 0 = 1/sqrt(D)
-  Window window;
-  Documents documents;
-  MaskTensor mask;
-  BiasTensor bias;
-  Alibi alibi;
+  Window window{};
+  Documents documents{};
+  MaskTensor mask{};
+  BiasTensor bias{};
+  Alibi alibi{};
   float softcap = 0.0f;
-  Dropout dropout;
+  Dropout dropout{};
 };
 
 // Lowers a module's call to a Problem: sdpa and eager align causal masks upper-left, flash

@@ -77,13 +77,13 @@ struct Problem {
   View v;              // [B, Sk, Hkv, Dv]
   float scale = 0.0f;  // 0 = 1/sqrt(D)
   Causal causal = Causal::none;
-  Window window;
-  Documents documents;
-  MaskTensor mask;
-  BiasTensor bias;
-  Alibi alibi;
+  Window window{};
+  Documents documents{};
+  MaskTensor mask{};
+  BiasTensor bias{};
+  Alibi alibi{};
   float softcap = 0.0f;  // 0 = off; else scores become softcap * tanh(score / softcap)
-  Dropout dropout;
+  Dropout dropout{};
 };
 
 // LSE [B, Hq, Sq] f32; element (b, h, s) at data + b*stride_batch + h*stride_head + s.
@@ -95,7 +95,7 @@ struct LseView {
 // What a forward writes. `lse.data` may be null where no backward follows.
 struct ForwardOutputs {
   View o;  // [B, Sq, Hq, Dv], dtype of q
-  LseView lse;
+  LseView lse{};
 };
 
 // What a backward reads besides the Problem, and writes. dq, dk, dv have the shapes of q, k, v and
@@ -103,9 +103,9 @@ struct ForwardOutputs {
 // LSE and may be null.
 struct BackwardTensors {
   View o;       // the forward's output
-  LseView lse;  // the forward's LSE
+  LseView lse{};  // the forward's LSE
   View d_o;     // gradient of o
-  LseView d_lse;
+  LseView d_lse{};
   View dq, dk, dv;
 };
 

@@ -1,0 +1,118 @@
+/* The C interface from C: a hand-computed forward and backward, and every kind of refusal. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "regard/regard.h"
+
+static int num_failures = 0;
+
+static void expect(int condition, const char* what) {
+  if (!condition) {
+    fprintf(stderr, "failed: %s (last error: %s)\n", what, regard_last_error());
+    ++num_failures;
+  }
+}
+
+static void expect_near(double got, double wanted, const char* what) {
+  if (!(fabs(got - wanted) <= 1e-6)) {
+    fprintf(stderr, "failed: %s is %.9g, must be %.9g\n", what, got, wanted);
+    ++num_failures;
+  }
+}
+
+/* [1, seq, 1, dim], dense */
+static regard_tensor tensor_of(float* data, int64_t seq, int64_t dim) {
+  regard_tensor tensor;
+  memset(&tensor, 0, sizeof(tensor));
+  tensor.data = data;
+  tensor.dtype = REGARD_F32;
+  tensor.shape[0] = 1;
+  tensor.shape[1] = seq;
+  tensor.shape[2] = 1;
+  tensor.shape[3] = dim;
+  tensor.strides[0] = seq * dim;
+  tensor.strides[1] = dim;
+  tensor.strides[2] = dim;
+  tensor.strides[3] = 1;
+  return tensor;
+}
+
+/* One query of two keys with scores 0 and ln 3: weights 1/4 and 3/4. */
+static void test_two_keys(const char* module) {
+  float q[1] = {1.0f}, k[2] = {0.0f, 1.0986122887f}, v[2] = {8.0f, 4.0f};
+  float o[1] = {NAN}, lse[1] = {NAN}, d_o[1] = {1.0f};
+  float dq[1] = {NAN}, dk[2] = {NAN, NAN}, dv[2] = {NAN, NAN};
+  regard_attention_args args;
+  regard_attention_args_init(&args);
+  args.module = module;
+  args.is_causal = 0;
+  args.scale = 1.0f;
+  args.q = tensor_of(q, 1, 1);
+  args.k = tensor_of(k, 2, 1);
+  args.v = tensor_of(v, 2, 1);
+  args.o = tensor_of(o, 1, 1);
+  args.lse.data = lse;
+  args.lse.stride_batch = 1;
+  args.lse.stride_head = 1;
+  expect(regard_attention_forward(&args) == REGARD_OK, "forward of two keys");
+  expect(strcmp(regard_last_error(), "") == 0, "no message after a success");
+  expect_near(o[0], 5.0, "o");
+  expect_near(lse[0], log(4.0), "lse");
+  args.d_o = tensor_of(d_o, 1, 1);
+  args.dq = tensor_of(dq, 1, 1);
+  args.dk = tensor_of(dk, 2, 1);
+  args.dv = tensor_of(dv, 2, 1);
+  expect(regard_attention_backward(&args) == REGARD_OK, "backward of two keys");
+  /* dS = p * (v - 5) = {0.75, -0.75} */
+  expect_near(dv[0], 0.25, "dv[0]");
+  expect_near(dv[1], 0.75, "dv[1]");
+  expect_near(dk[0], 0.75, "dk[0]");
+  expect_near(dk[1], -0.75, "dk[1]");
+  expect_near(dq[0], -0.75 * 1.0986122887, "dq");
+}
+
+static void test_refusals(void) {
+  float q[2] = {1.0f, 1.0f}, o[2];
+  regard_attention_args args;
+  regard_attention_args_init(&args);
+  expect(args.struct_size == sizeof(args), "struct_size");
+  expect(args.window[0] == -1 && args.is_causal == 1, "defaults");
+  args.q = tensor_of(q, 1, 2);
+  args.k = tensor_of(q, 1, 2);
+  args.v = tensor_of(q, 1, 2);
+  args.o = tensor_of(o, 1, 2);
+
+  expect(regard_attention_forward(NULL) == REGARD_INVALID_ARGUMENT, "NULL is refused");
+  args.module = "flash";
+  expect(regard_attention_forward(&args) == REGARD_INVALID_ARGUMENT, "unknown module is refused");
+  expect(strstr(regard_last_error(), "flash_attention_2") != NULL, "message lists the modules");
+  args.module = "flex_attention";
+  expect(regard_attention_forward(&args) == REGARD_UNSUPPORTED, "module that is not built");
+  args.module = "sdpa";
+  args.q.dtype = 9;
+  expect(regard_attention_forward(&args) == REGARD_INVALID_ARGUMENT, "unknown dtype is refused");
+  args.q.dtype = REGARD_F32;
+  args.q.strides[3] = 2;
+  expect(regard_attention_forward(&args) == REGARD_INVALID_ARGUMENT, "last stride must be 1");
+  args.q.strides[3] = 1;
+  args.k.shape[3] = 1;
+  expect(regard_attention_forward(&args) == REGARD_INVALID_ARGUMENT, "head sizes must agree");
+  expect(strstr(regard_last_error(), "q.dim 2") != NULL, "message has the value");
+  args.k.shape[3] = 2;
+  args.struct_size = 8;
+  expect(regard_attention_forward(&args) == REGARD_INVALID_ARGUMENT, "wrong struct_size");
+  args.struct_size = sizeof(args);
+  expect(regard_attention_forward(&args) == REGARD_OK, "the repaired call works");
+  expect(regard_set_num_threads(-1) == REGARD_INVALID_ARGUMENT, "negative thread count");
+  expect(regard_set_num_threads(0) == REGARD_OK, "default thread count");
+}
+
+int main(void) {
+  test_two_keys("sdpa");
+  test_two_keys("flash_attention_2");
+  test_two_keys("eager");
+  test_refusals();
+  expect(strlen(regard_version()) >= 5, "version");
+  return num_failures == 0 ? 0 : 1;
+}
