@@ -151,7 +151,7 @@ void model_found(const Facts& facts, Report& report) {
   const std::string& name = facts.read.config.base_model;
   std::string message = facts.model_fault;
   if (facts.is_model_missing) {
-    if (message.find("huggingface-cli") == std::string::npos) {
+    if (message.find(" download ") == std::string::npos) {
       message += "; download it with: huggingface-cli download " + name;
     }
   } else if (message.find("qwen3") == std::string::npos) {
