@@ -1,0 +1,235 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <ATen/Parallel.h>
+
+#include <random>
+
+#include "tests/tune/train/toy_run.h"
+#include "tune/error.h"
+#include "tune/files/atomic_write.h"
+#include "tune/train/checkpoint_store.h"
+#include "tune/train/crc32.h"
+#include "tune/train/training_state.h"
+
+namespace tune::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+std::vector<int64_t> steps_in(const TestFolder& folder) {
+  std::vector<int64_t> steps;
+  for (const Checkpoint& checkpoint : CheckpointStore(folder.path()).list())
+    steps.push_back(checkpoint.step);
+  return steps;
+}
+
+void write_some(CheckpointStore& store, int64_t step, const std::string& run = "run") {
+  store.write(step, run, [&](const std::string& folder) {
+    write_file_atomically(folder + "/weights.bin", std::string(1000, 'w'));
+  });
+}
+
+TEST(Crc32, KnownTexts_MatchZlib) {
+  const auto crc_of = [](std::string_view text) {
+    return crc32(0, std::as_bytes(std::span(text.data(), text.size())));
+  };
+  EXPECT_EQ(crc_of("123456789"), 0xCBF43926u);  // the check value of the algorithm's definition
+  EXPECT_EQ(crc_of(""), 0u);
+  EXPECT_EQ(crc_of("The quick brown fox jumps over the lazy dog"), 0x414FA339u);
+  EXPECT_EQ(crc32(crc_of("12345"), std::as_bytes(std::span("6789", 4))), 0xCBF43926u);
+}
+
+TEST(CheckpointStore, WrittenCheckpoint_IsCompleteAndListed) {
+  const TestFolder folder;
+  CheckpointStore store(folder.path());
+  write_some(store, 12);
+  EXPECT_THAT(steps_in(folder), ElementsAre(12));
+  EXPECT_EQ(why_damaged(folder / "checkpoint-12"), "");
+}
+
+TEST(CheckpointStore, TooManyCheckpoints_OldestOfThisRunGo) {
+  const TestFolder folder;
+  CheckpointStore store(folder.path());
+  write_some(store, 90, "another run");
+  for (int64_t step = 1; step <= 5; ++step) {
+    write_some(store, step);
+    store.remove_oldest("run", 2);
+  }
+  EXPECT_THAT(steps_in(folder), ElementsAre(90, 4, 5));
+}
+
+TEST(CheckpointStore, FillThrows_EarlierCheckpointStays) {
+  const TestFolder folder;
+  CheckpointStore store(folder.path());
+  write_some(store, 3);
+  EXPECT_THROW(store.write(3, "run", [](const std::string&) { throw Error("disk full"); }), Error);
+  EXPECT_EQ(why_damaged(folder / "checkpoint-3"), "");
+}
+
+TEST(CheckpointStore, ForeignFolders_AreNoCheckpoints) {
+  const TestFolder folder;
+  for (const char* name : {"checkpoint-", "checkpoint-x", "checkpoint-3b", "mycheckpoint-3"})
+    std::filesystem::create_directories(folder / name);
+  EXPECT_TRUE(steps_in(folder).empty());
+  std::filesystem::create_directories(folder / "checkpoint-7");
+  EXPECT_THAT(why_damaged(folder / "checkpoint-7"), HasSubstr("checkpoint.json is missing"));
+}
+
+TEST(CheckpointStore, LyingManifest_IsDamage) {
+  const TestFolder folder;
+  CheckpointStore store(folder.path());
+  write_some(store, 1);
+  for (const char* text : {"", "{", "[]", "{\"format\": 99}", "{\"format\": 1, \"files\": [1]}"}) {
+    write_file_atomically(folder / "checkpoint-1/checkpoint.json", text);
+    EXPECT_NE(why_damaged(folder / "checkpoint-1"), "") << text;
+  }
+}
+
+TEST(SaveTotalLimit, TrainingRun_KeepsTheNewest) {
+  const TestFolder folder;
+  Config config = toy_config(folder.path());
+  config.save_strategy = "steps";
+  config.save_steps = 1;
+  config.save_total_limit = 3;
+  ToyModel model;
+  Recorder recorder;
+  train_toy(config, model, toy_data(20), recorder);
+  EXPECT_EQ(recorder.saved_steps.size(), 10u);
+  EXPECT_THAT(steps_in(folder), ElementsAre(8, 9, 10));
+}
+
+TEST(SaveStrategy, Epoch_SavesAtTheEndOfEach) {
+  const TestFolder folder;
+  Config config = toy_config(folder.path());
+  config.save_strategy = "";
+  ToyModel model;
+  Recorder recorder;
+  train_toy(config, model, toy_data(20), recorder);
+  EXPECT_THAT(recorder.saved_steps, ElementsAre(5, 10));
+}
+
+// Lowers the largest file a process may write while it lives; SIGXFSZ is ignored so that write()
+// reports EFBIG, as a full disk reports ENOSPC.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    old_handler_ = ::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    ::signal(SIGXFSZ, old_handler_);
+  }
+
+ private:
+  rlimit before_{};
+  void (*old_handler_)(int) = SIG_DFL;
+};
+
+struct LimitFiles : Recorder {
+  void stepped(const StepRecord& record) override {
+    Recorder::stepped(record);
+    if (record.step == 2) limit = std::make_unique<FileSizeLimit>(2000);
+    if (record.step == 4) limit.reset();
+  }
+  std::unique_ptr<FileSizeLimit> limit;
+};
+
+TEST(DiskFull, DuringACheckpoint_IsNotedAndTrainingGoesOn) {
+  const TestFolder folder;
+  Config config = toy_config(folder.path());
+  config.save_strategy = "steps";
+  config.save_steps = 1;
+  ToyModel model;
+  LimitFiles recorder;
+  EXPECT_EQ(train_toy(config, model, toy_data(20), recorder).steps, 10);
+  EXPECT_THAT(recorder.saved_steps, ElementsAre(1, 4, 5, 6, 7, 8, 9, 10));
+  EXPECT_THAT(recorder.notes, HasSubstr("checkpoint of step 2 skipped, training goes on"));
+  EXPECT_THAT(recorder.notes, HasSubstr("checkpoint of step 3 skipped"));
+  for (const Checkpoint& checkpoint : CheckpointStore(folder.path()).list())
+    EXPECT_EQ(why_damaged(checkpoint.folder), "");
+}
+
+struct LimitLastStep : Recorder {
+  explicit LimitLastStep(int64_t last) : last_step(last) {}
+  void checkpointed(const std::string& folder, int64_t step) override {
+    Recorder::checkpointed(folder, step);
+    if (step == last_step) limit = std::make_unique<FileSizeLimit>(2000);
+  }
+  int64_t last_step;
+  std::unique_ptr<FileSizeLimit> limit;
+};
+
+TEST(DiskFull, AtTheFinalSave_IsAnErrorThatKeepsTheCheckpoint) {
+  const TestFolder folder;
+  Config config = toy_config(folder.path());
+  config.save_strategy = "epoch";
+  ToyModel model;
+  LimitLastStep recorder(10);
+  EXPECT_THROW(train_toy(config, model, toy_data(20), recorder), Error);
+  recorder.limit.reset();
+  EXPECT_EQ(why_damaged(folder / "checkpoint-10"), "");
+  EXPECT_FALSE(std::filesystem::exists(folder / "adapter_model.safetensors"));
+}
+
+// What the child of the kill test does until it is killed: train and save after every step.
+[[noreturn]] void train_until_killed(const Config& config, const PreparedData& data) {
+  ToyModel model;
+  Recorder recorder;
+  try {
+    train_toy(config, model, data, recorder);
+  } catch (const std::exception&) {
+    ::_exit(3);
+  }
+  ::_exit(0);
+}
+
+TEST(KillDuringCheckpoint, ManyRandomMoments_AlwaysLeaveACompleteOne) {
+  // One thread: a child of fork() has only the calling one, and a pool would wait for the others.
+  at::set_num_threads(1);
+  const TestFolder folder;
+  const PreparedData data = toy_data(40);
+  Config config = toy_config(folder.path());
+  config.save_strategy = "steps";
+  config.save_steps = 1;
+  config.save_total_limit = 2;
+  config.max_steps = 1'000'000;
+  config.lr_scheduler = "constant";
+  config.auto_resume_from_checkpoints = true;
+  std::mt19937 random(11);
+  int64_t last_step = 0, num_kills = 0;
+  for (int round = 0; round < 60; ++round) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) train_until_killed(config, data);
+    ::usleep(static_cast<useconds_t>(5'000 + random() % 60'000));
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "the child ended by itself: " << status;
+    ++num_kills;
+
+    CheckpointStore store(folder.path());
+    store.recover();
+    const std::vector<Checkpoint> checkpoints = store.list();
+    if (checkpoints.empty() && last_step == 0) continue;  // killed before the first save
+    ASSERT_FALSE(checkpoints.empty()) << "round " << round;
+    ASSERT_EQ(why_damaged(checkpoints.back().folder), "") << "round " << round;
+    const TrainingState state = load_training_state(checkpoints.back().folder);
+    ASSERT_GE(state.step, last_step) << "a saved step was lost in round " << round;
+    last_step = state.step;
+  }
+  EXPECT_EQ(num_kills, 60);
+  EXPECT_GT(last_step, 20);
+}
+
+}  // namespace
+}  // namespace tune::testing
