@@ -1,7 +1,8 @@
 #include "tune/train/adamw.h"
 
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/grad_mode.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,5 @@
-#include <torch/torch.h>
+#include <torch/csrc/autograd/grad_mode.h>
+#include <torch/types.h>
 
 #include <chrono>
 #include <cmath>

@@ -1,6 +1,7 @@
 #include "tune/train/generate.h"
 
-#include <torch/torch.h>
+#include <torch/csrc/autograd/grad_mode.h>
+#include <torch/types.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "tune/train/training_step.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <new>
 #include <string>
