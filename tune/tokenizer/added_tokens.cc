@@ -78,14 +78,10 @@ void AddedTokens::put(AddedToken token) {
 void AddedTokens::index(const Normalizer* normalizer) {
   raw_ = {};
   normalized_ = {};
-  for (const auto& [id, token] : by_id_) {
-    if (!token.normalized) {
-      raw_.put(token.content, id);
-      continue;
-    }
-    std::string content = token.content;
-    if (normalizer != nullptr) normalizer->apply(content);
-    normalized_.put(content, id);
+  for (auto& [id, token] : by_id_) {
+    token.searched = token.content;
+    if (token.normalized && normalizer != nullptr) normalizer->apply(token.searched);
+    (token.normalized ? normalized_ : raw_).put(token.searched, id);
   }
 }
 

@@ -22,6 +22,7 @@ struct AddedToken {
   bool lstrip = false;       // takes the white space before it
   bool rstrip = false;       // takes the white space behind it
   bool normalized = true;    // looked for in the normalized text, not in the raw one
+  std::string searched;      // content as it is looked for and decoded; set by index()
 };
 
 // Texts of which the longest is found at each place; a trie over bytes.

@@ -108,7 +108,7 @@ std::string BpeTokenizer::decode(std::span<const int32_t> ids, bool skip_special
   tokens.reserve(ids.size());
   for (const int32_t id : ids) {
     const AddedToken* added = added_.find(id);
-    const std::string* text = added != nullptr ? &added->content : parts_.model->token(id);
+    const std::string* text = added != nullptr ? &added->searched : parts_.model->token(id);
     if (text == nullptr) continue;  // rows of the embedding that no token has
     if (skip_special_tokens) {
       if (added == nullptr) added = added_.find(std::string_view(*text));

@@ -65,7 +65,7 @@ class StreamDecoder {
   std::string finish();
 
  private:
-  std::string give_out(const std::string& text);
+  void trim();
 
   const Tokenizer& tokenizer_;
   bool skip_special_tokens_;
