@@ -88,6 +88,7 @@ bool ChatTemplate::recognise_chatml(const std::string& canonical, std::string_vi
   std::string text(jinja);
   replace_all(text, "\\n", "\n");
   default_system_ = literal_between(text, "<|im_start|>system\n", "<|im_end|>");
+  refuses_tools_ = contains(canonical, "'tool'");
   family_ = Family::chatml;
   return true;
 }

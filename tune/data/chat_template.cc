@@ -125,6 +125,11 @@ RenderedChat ChatTemplate::render_chatml(const std::vector<ChatMessage>& message
     chat.text.append("<|im_start|>system\n").append(default_system_).append("<|im_end|>\n");
   }
   for (const ChatMessage& message : messages) {
+    if (refuses_tools_ && message.role == "tool") {
+      throw UsageError(
+          "tool results are not rendered by Regard as the model's own template renders them; write "
+          "chat_template: chatml to train with plain ones");
+    }
     append_turn(chat, "<|im_start|>" + message.role + "\n", message.content, "<|im_end|>", "\n");
   }
   if (prompt) chat.text += "<|im_start|>assistant\n";

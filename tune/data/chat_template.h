@@ -55,6 +55,8 @@ class ChatTemplate {
   std::string bos_, eos_;
   // chatml: put in front when the first message is no system message; empty = nothing.
   std::string default_system_;
+  // chatml: the model's own template renders tool results in a way of its own.
+  bool refuses_tools_ = false;
   // mistral: the three published forms differ in spaces and in where the system message goes.
   std::string_view user_open_, user_close_, assistant_open_;
   bool system_goes_last_ = false, trims_assistant_ = false, takes_system_ = true;

@@ -129,6 +129,15 @@ TEST(ChatTemplate, TurnsTheTemplateDoesNotKnow_AreRefused) {
   EXPECT_THROW(render_chat("chatml", {}, tokenizer, false), UsageError);
 }
 
+TEST(ChatTemplate, ToolResultsOfATemplateWithTools_AreRefused) {
+  FakeTokenizer tokenizer = make_tokenizer();
+  const std::string chatml = vectors()["templates"]["chatml"];
+  tokenizer.chat_template_ = chatml + "{% if message.role == 'tool' %}<tool_response>{% endif %}";
+  const std::vector<ChatMessage> messages = {{"user", "a"}, {"tool", "b"}};
+  EXPECT_THROW(render_chat("", messages, tokenizer, false), UsageError);
+  EXPECT_NO_THROW(render_chat("chatml", messages, tokenizer, false));
+}
+
 TEST(StripSpace, UnicodeSpaces_AreStrippedLikePython) {
   EXPECT_EQ(strip_unicode_space(" \t\n\u00a0\u3000x \u2003y\u2028\x1f\r "), "x \u2003y");
   EXPECT_EQ(strip_unicode_space("\u200bx"), "\u200bx");  // zero width is no space
