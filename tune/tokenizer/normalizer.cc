@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "tune/error.h"
 #include "tune/tokenizer/unicode.h"
 
 namespace tune {
@@ -86,7 +87,13 @@ class NormalizerSequence : public Normalizer {
 Pattern make_pattern(const JsonNode& node) {
   if (node.value().is_string()) return Pattern::literal(node.text());
   if (node.has("String")) return Pattern::literal(node.text("String"));
-  if (node.has("Regex")) return Pattern::regex(node.text("Regex"));
+  if (node.has("Regex")) {
+    try {
+      return Pattern::regex(node.text("Regex"));
+    } catch (const UsageError& error) {
+      node.fail(error.what());
+    }
+  }
   node.fail("must be {\"String\": ...} or {\"Regex\": ...}");
 }
 

@@ -19,6 +19,10 @@ constexpr std::string_view kSupported =
 constexpr const char* kGpt2Words =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
+// `\w+|[^\w\s]+` with the word characters of Unicode Technical Standard 18, annex C.
+constexpr const char* kWordsAndSigns = R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}]+|)"
+                                       R"([^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}\s]+)";
+
 class PatternSplit : public PreTokenizer {
  public:
   PatternSplit(Pattern pattern, SplitBehavior behavior, bool inverted)
@@ -228,7 +232,7 @@ std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const JsonNode& node) {
   }
   if (type == "Metaspace") return make_metaspace(node);
   if (type == "Whitespace") {
-    return std::make_unique<PatternSplit>(Pattern::regex(R"(\w+|[^\w\s]+)"), SplitBehavior::removed,
+    return std::make_unique<PatternSplit>(Pattern::regex(kWordsAndSigns), SplitBehavior::removed,
                                           true);
   }
   if (type == "WhitespaceSplit") {
