@@ -94,14 +94,14 @@ struct BackwardBuffers {
   static size_t floats(const Problem& problem) {
     const HeadSizes sizes = head_sizes(problem);
     const size_t extra = (problem.softcap != 0.0f ? 1 : 0) + (has_dropout(problem) ? 1 : 0);
-    return whole_lines(kStripLanes * std::max(sizes.qk, sizes.v)) +
-           kBlockQ * kBlockK * (2 + extra) + kBlockK * (sizes.qk_padded + sizes.v_padded);
+    return whole_lines(kPackRows * std::max(sizes.qk, sizes.v)) + kBlockQ * kBlockK * (2 + extra) +
+           kBlockK * (sizes.qk_padded + sizes.v_padded);
   }
   BackwardBuffers(const Problem& problem, float* scratch) {
     const HeadSizes sizes = head_sizes(problem);
     constexpr size_t kTile = kBlockQ * kBlockK;
     rows = scratch;
-    weights = rows + whole_lines(kStripLanes * std::max(sizes.qk, sizes.v));
+    weights = rows + whole_lines(kPackRows * std::max(sizes.qk, sizes.v));
     gradients = weights + kTile;
     dk = gradients + kTile;
     dv = dk + kBlockK * sizes.qk_padded;
@@ -133,10 +133,7 @@ inline void pack_row_scalars(const BackwardTensors& tensors, const Unit& unit, c
     }
     load_row(tensors.o, query_row_offset(tensors.o, unit, merged), 1.0f, scratch);
     load_row(tensors.d_o, query_row_offset(tensors.d_o, unit, merged), 1.0f, scratch + value_dim);
-    float sum = 0.0f;
-    for (size_t i = 0; i < value_dim; ++i) {
-      sum += scratch[i] * scratch[value_dim + i];
-    }
+    float sum = dot(scratch, scratch + value_dim, value_dim);
     if (tensors.d_lse.data != nullptr) {
       sum -= tensors.d_lse.data[lse_offset(tensors.d_lse, unit, merged)];
     }

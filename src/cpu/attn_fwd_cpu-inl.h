@@ -50,7 +50,7 @@ struct ForwardBuffers {
     const auto head_dim = static_cast<size_t>(problem.q.dim);
     const auto value_dim = static_cast<size_t>(problem.v.dim);
     const size_t tile = kBlockQ * kBlockK;
-    return whole_lines(kStripLanes * std::max(head_dim, value_dim)) +
+    return whole_lines(kPackRows * std::max(head_dim, value_dim)) +
            whole_lines(kBlockQ * head_dim) + tile * (has_dropout(problem) ? 2 : 1) +
            kBlockQ * padded(value_dim) + 3 * kBlockQ;
   }
@@ -59,7 +59,7 @@ struct ForwardBuffers {
     const auto head_dim = static_cast<size_t>(problem.q.dim);
     const auto value_dim = static_cast<size_t>(problem.v.dim);
     rows = scratch;
-    q_strips = rows + whole_lines(kStripLanes * std::max(head_dim, value_dim));
+    q_strips = rows + whole_lines(kPackRows * std::max(head_dim, value_dim));
     scores = q_strips + whole_lines(kBlockQ * head_dim);
     keep = scores + kBlockQ * kBlockK;
     o = has_dropout(problem) ? keep + kBlockQ * kBlockK : keep;

@@ -6,8 +6,8 @@
 #define REGARD_CPU_PACK_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstdint>
-#include <cstring>
 
 #include "core/dtype.h"
 #include "cpu/register_tile-inl.h"
@@ -30,14 +30,16 @@ inline void load_row(const View& view, int64_t offset, float factor, float* HWY_
       to[i] = core::f32_from_bf16(from[i]) * factor;
     }
   } else {
+    size_t i = 0;
+#if HWY_TARGET != HWY_SSE4 && HWY_TARGET != HWY_SCALAR  // they turn infinity into 65536 (1.0.3)
     const auto* from = static_cast<const hwy::float16_t*>(view.data) + offset;
     const F32 d;
     const hn::Rebind<hwy::float16_t, F32> dh;
-    size_t i = 0;
     for (; i + kLanes <= dim; i += kLanes) {
       const Vec row = hn::PromoteTo(d, hn::LoadU(dh, from + i));
       hn::StoreU(hn::Mul(row, hn::Set(d, factor)), d, to + i);
     }
+#endif
     for (; i < dim; ++i) {
       to[i] = core::load(view.data, DType::f16, offset + static_cast<int64_t>(i)) * factor;
     }
@@ -66,17 +68,51 @@ inline void store_row(const View& view, int64_t offset, float factor,
   }
 }
 
-// panel[d][lane] = rows[lane][d] for `count` rows of `dim` floats, lanes up to `width` zero.
-inline void interleave(const float* HWY_RESTRICT rows, size_t count, size_t dim, size_t width,
-                       float* HWY_RESTRICT panel) {
-  for (size_t lane = 0; lane < count; ++lane) {
-    for (size_t i = 0; i < dim; ++i) {
-      panel[i * width + lane] = rows[lane * dim + i];
+// Rows that `rows` buffers of the functions below hold.
+inline constexpr size_t kPackRows = std::max<size_t>(kStripLanes, kTileRows);
+
+// panel[i .. i+3][lane .. lane+3] = rows[lane .. lane+3][i .. i+3] transposed, in two rounds of
+// interleaves: 8 shuffles for 16 floats where single stores would take 16.
+HWY_INLINE void transpose_4x4(const float* HWY_RESTRICT rows, size_t row_stride, size_t width,
+                              float* HWY_RESTRICT panel) {
+#if HWY_TARGET == HWY_SCALAR  // has no shuffles
+  for (size_t lane = 0; lane < 4; ++lane) {
+    for (size_t i = 0; i < 4; ++i) {
+      panel[i * width + lane] = rows[lane * row_stride + i];
     }
   }
-  for (size_t lane = count; lane < width; ++lane) {
-    for (size_t i = 0; i < dim; ++i) {
-      panel[i * width + lane] = 0.0f;
+#else
+  const hn::CappedTag<float, 4> d;
+  const auto row0 = hn::LoadU(d, rows);
+  const auto row1 = hn::LoadU(d, rows + row_stride);
+  const auto row2 = hn::LoadU(d, rows + 2 * row_stride);
+  const auto row3 = hn::LoadU(d, rows + 3 * row_stride);
+  const auto lower02 = hn::InterleaveLower(d, row0, row2);
+  const auto lower13 = hn::InterleaveLower(d, row1, row3);
+  const auto upper02 = hn::InterleaveUpper(d, row0, row2);
+  const auto upper13 = hn::InterleaveUpper(d, row1, row3);
+  hn::StoreU(hn::InterleaveLower(d, lower02, lower13), d, panel);
+  hn::StoreU(hn::InterleaveUpper(d, lower02, lower13), d, panel + width);
+  hn::StoreU(hn::InterleaveLower(d, upper02, upper13), d, panel + 2 * width);
+  hn::StoreU(hn::InterleaveUpper(d, upper02, upper13), d, panel + 3 * width);
+#endif
+}
+
+// panel[i][lane] = rows[lane][i] for `count` rows of `dim` floats; rows from `count` to `width` are
+// set to zero first, in place.
+inline void interleave(float* HWY_RESTRICT rows, size_t count, size_t dim, size_t width,
+                       float* HWY_RESTRICT panel) {
+  std::fill_n(rows + count * dim, (width - count) * dim, 0.0f);
+  const size_t whole_dim = dim / 4 * 4;
+  const size_t whole_width = width / 4 * 4;
+  for (size_t lane = 0; lane < whole_width; lane += 4) {
+    for (size_t i = 0; i < whole_dim; i += 4) {
+      transpose_4x4(rows + lane * dim + i, dim, width, panel + i * width + lane);
+    }
+  }
+  for (size_t lane = 0; lane < width; ++lane) {
+    for (size_t i = lane < whole_width ? whole_dim : 0; i < dim; ++i) {
+      panel[i * width + lane] = rows[lane * dim + i];
     }
   }
 }
@@ -89,14 +125,34 @@ inline void scatter_to_strips(const float* HWY_RESTRICT from, size_t dim, size_t
     const size_t begin = strip * kStripLanes;
     const size_t live = std::min(width, dim - begin);
     float* to = strips + begin * depth + row * width;
-    std::memcpy(to, from + begin, live * sizeof(float));
-    std::memset(to + live, 0, (width - live) * sizeof(float));
+    size_t i = 0;
+    for (; i + kLanes <= live; i += kLanes) {
+      hn::StoreU(hn::LoadU(F32(), from + begin + i), F32(), to + i);
+    }
+    for (; i < width; ++i) {
+      to[i] = i < live ? from[begin + i] : 0.0f;
+    }
   }
+}
+
+// Sum of a[i] * b[i], in an order that depends on dim only.
+inline float dot(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, size_t dim) {
+  const F32 d;
+  Vec sum = hn::Zero(d);
+  size_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) {
+    sum = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), sum);
+  }
+  float total = hn::GetLane(hn::SumOfLanes(d, sum));
+  for (; i < dim; ++i) {
+    total += a[i] * b[i];
+  }
+  return total;
 }
 
 // Keys [begin, end) of one key/value head: as PanelA (`panels`, [key group][dim][kTileRows], keys
 // past `end` zero) and as B strips of `depth` keys (`strips`); either may be null. `begin` is a
-// multiple of kTileRows. `rows` holds kTileRows * dim floats.
+// multiple of kTileRows. `rows` holds kPackRows * dim floats.
 inline void pack_keys(const View& view, const Unit& unit, size_t begin, size_t end, float* rows,
                       float* panels, float* strips, size_t depth) {
   const auto dim = static_cast<size_t>(view.dim);
@@ -123,7 +179,7 @@ inline int64_t query_row_offset(const View& view, const Unit& unit, int64_t row)
 }
 
 // Rows of a tile times `factor` as B strips over rows: panel[strip][dim][lanes of the strip], rows
-// past the tile's end zero. `rows` holds kStripLanes * dim floats.
+// past the tile's end zero. `rows` holds kPackRows * dim floats.
 inline void pack_query_strips(const View& view, const Unit& unit, const RowTile& tile, float factor,
                               float* rows, float* strips) {
   const auto dim = static_cast<size_t>(view.dim);

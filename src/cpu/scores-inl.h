@@ -117,21 +117,38 @@ inline void apply_tensors(const ScoreStrip& strip, float* scores) {
   }
 }
 
-// Scores of keys outside a row's interval become -inf.
-inline void apply_limits(const ScoreStrip& strip, float* scores) {
+// Keys of the strip that every one of its rows sees.
+inline core::KeyInterval keys_all_rows_see(const ScoreStrip& strip) {
+  core::KeyInterval keys{strip.key_lo, strip.key_hi};
+  for (int64_t lane = 0; lane < strip.live_lanes(); ++lane) {
+    keys.lo = std::max<int64_t>(keys.lo, strip.tile->lo[strip.lane_begin + lane]);
+    keys.hi = std::min<int64_t>(keys.hi, strip.tile->hi[strip.lane_begin + lane]);
+  }
+  return keys.is_empty() ? core::KeyInterval{strip.key_hi, strip.key_hi} : keys;
+}
+
+// Scores of keys [begin, end) outside a row's interval become -inf.
+inline void mask_keys(const ScoreStrip& strip, int64_t begin, int64_t end, float* scores) {
   const F32 d;
   const I32 di;
   const Vec masked = hn::Set(d, kMasked);
   for (int64_t lane = 0; lane < strip.num_lanes; lane += kLanes) {
     const auto lo = hn::LoadU(di, strip.tile->lo + strip.lane_begin + lane);
     const auto hi = hn::LoadU(di, strip.tile->hi + strip.lane_begin + lane);
-    for (int64_t key = strip.key_lo; key < strip.key_hi; ++key) {
+    for (int64_t key = begin; key < end; ++key) {
       const auto position = hn::Set(di, static_cast<int32_t>(key));
       const auto is_live = hn::AndNot(hn::Lt(position, lo), hn::Lt(position, hi));
       float* at = strip.at(scores, key, strip.lane_begin + lane);
       hn::Store(hn::IfThenElse(hn::RebindMask(d, is_live), hn::Load(d, at), masked), d, at);
     }
   }
+}
+
+// Causal, window: only the keys that some row of the strip does not see need the comparison.
+inline void apply_limits(const ScoreStrip& strip, float* scores) {
+  const core::KeyInterval seen = keys_all_rows_see(strip);
+  mask_keys(strip, strip.key_lo, seen.lo, scores);
+  mask_keys(strip, seen.hi, strip.key_hi, scores);
 }
 
 // All of the above, as the problem asks.

@@ -187,20 +187,22 @@ BackwardTensors CaseData::gradients() {
           .dv = dv.view};
 }
 
-Errors errors_against_reference(const AttentionCase& attention_case, ForwardFunction forward,
-                                BackwardFunction backward, uint32_t seed) {
-  CaseData got(attention_case, seed);
-  CaseData expected(attention_case, seed);
+Judge::Judge(const AttentionCase& attention_case, uint32_t seed)
+    : case_(attention_case), seed_(seed), expected_(attention_case, seed) {
+  reference::forward(expected_.problem(), expected_.outputs());
+  reference::backward(expected_.problem(), expected_.gradients());
+}
+
+Errors Judge::errors_of(ForwardFunction forward, BackwardFunction backward) const {
+  CaseData got(case_, seed_);
   forward(got.problem(), got.outputs());
   backward(got.problem(), got.gradients());
-  reference::forward(expected.problem(), expected.outputs());
-  reference::backward(expected.problem(), expected.gradients());
   Errors errors;
-  errors.o = error_of(values_of(got.o.view), values_of(expected.o.view));
-  errors.lse = error_of(got.lse, expected.lse);
-  errors.dq = error_of(values_of(got.dq.view), values_of(expected.dq.view));
-  errors.dk = error_of(values_of(got.dk.view), values_of(expected.dk.view));
-  errors.dv = error_of(values_of(got.dv.view), values_of(expected.dv.view));
+  errors.o = error_of(values_of(got.o.view), values_of(expected_.o.view));
+  errors.lse = error_of(got.lse, expected_.lse);
+  errors.dq = error_of(values_of(got.dq.view), values_of(expected_.dq.view));
+  errors.dk = error_of(values_of(got.dk.view), values_of(expected_.dk.view));
+  errors.dv = error_of(values_of(got.dv.view), values_of(expected_.dv.view));
   for (const CaseData::Tensor* tensor : {&got.o, &got.dq, &got.dk, &got.dv}) {
     errors.has_touched_gaps = errors.has_touched_gaps || has_touched_gaps(*tensor);
   }

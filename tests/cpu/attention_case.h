@@ -57,9 +57,19 @@ struct Errors {
 using ForwardFunction = void (*)(const Problem&, const ForwardOutputs&);
 using BackwardFunction = void (*)(const Problem&, const BackwardTensors&);
 
-// Runs forward and backward of a back end and of the reference on the same random operands.
-Errors errors_against_reference(const AttentionCase& attention_case, ForwardFunction forward,
-                                BackwardFunction backward, uint32_t seed);
+// The reference's results for one case and seed, computed once, against which back ends are judged.
+class Judge {
+ public:
+  Judge(const AttentionCase& attention_case, uint32_t seed);
+
+  // Runs forward and backward of a back end on the same random operands.
+  Errors errors_of(ForwardFunction forward, BackwardFunction backward) const;
+
+ private:
+  AttentionCase case_;
+  uint32_t seed_;
+  CaseData expected_;
+};
 
 // All bits a back end writes for a case, concatenated.
 std::vector<float> all_outputs(const AttentionCase& attention_case, ForwardFunction forward,

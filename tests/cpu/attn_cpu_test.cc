@@ -28,11 +28,12 @@ constexpr BackEnd kEager{"eager", cpu::forward_eager, cpu::backward_eager};
 
 void expect_agreement(const AttentionCase& c, const BackEnd& back_end) {
   constexpr uint32_t kSeed = 17;
+  const Judge judge(c, kSeed);
   for (const std::string& target : cpu::available_targets()) {
     SCOPED_TRACE(target + " " + back_end.name + ", seed " + std::to_string(kSeed));
     cpu::force_target(target);
     ASSERT_EQ(cpu::active_target(), target);
-    const Errors errors = errors_against_reference(c, back_end.forward, back_end.backward, kSeed);
+    const Errors errors = judge.errors_of(back_end.forward, back_end.backward);
     const double limit = tolerance(c);
     EXPECT_LE(errors.o, limit);
     EXPECT_LE(errors.lse, 4e-6);
