@@ -72,9 +72,9 @@ struct Dropout {
 // O = softmax(softcap(scale * Q K^T) + bias, masked) V per head. A fully masked row gives O = 0,
 // LSE = -inf and zero gradients. LSE is the natural logarithm, f32.
 struct Problem {
-  View q;              // [B, Sq, Hq, D]
-  View k;              // [B, Sk, Hkv, D]
-  View v;              // [B, Sk, Hkv, Dv]
+  View q{};            // [B, Sq, Hq, D]
+  View k{};            // [B, Sk, Hkv, D]
+  View v{};            // [B, Sk, Hkv, Dv]
   float scale = 0.0f;  // 0 = 1/sqrt(D)
   Causal causal = Causal::none;
   Window window{};
@@ -94,7 +94,7 @@ struct LseView {
 
 // What a forward writes. `lse.data` may be null where no backward follows.
 struct ForwardOutputs {
-  View o;  // [B, Sq, Hq, Dv], dtype of q
+  View o{};  // [B, Sq, Hq, Dv], dtype of q
   LseView lse{};
 };
 
@@ -102,11 +102,11 @@ struct ForwardOutputs {
 // any dtype of DType (f32 gradients of 16-bit operands are allowed). `dlse` is the gradient through
 // LSE and may be null.
 struct BackwardTensors {
-  View o;       // the forward's output
+  View o{};       // the forward's output
   LseView lse{};  // the forward's LSE
-  View d_o;     // gradient of o
+  View d_o{};     // gradient of o
   LseView d_lse{};
-  View dq, dk, dv;
+  View dq{}, dk{}, dv{};
 };
 
 }  // namespace regard

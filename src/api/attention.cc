@@ -24,14 +24,12 @@ std::atomic<int> chosen_num_threads{0};
 
 // Obeys REGARD_FORCE_TARGET before the first kernel runs. A bad value is reported by every call.
 void prepare_engine() {
-#ifdef REGARD_HAS_CPU_ENGINE
   static std::once_flag once;
   std::call_once(once, [] {
     if (const std::string& target = api::settings().force_target; !target.empty()) {
       cpu::force_target(target);
     }
   });
-#endif
 }
 
 template <typename Work>
@@ -139,12 +137,8 @@ int num_threads() {
 }
 
 std::string_view active_target() {
-#ifdef REGARD_HAS_CPU_ENGINE
   prepare_engine();
   return cpu::active_target();
-#else
-  return "scalar";
-#endif
 }
 
 std::string_view version() { return REGARD_VERSION; }

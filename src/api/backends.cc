@@ -13,13 +13,11 @@ namespace {
 std::string serves_everything(const Problem&) { return ""; }
 
 constexpr std::array kBackends = {
-#ifdef REGARD_HAS_CPU_ENGINE
     BackendEntry{Backend::cpu_tiled, "cpu_tiled", true, cpu::why_unsupported_tiled,
                  cpu::forward_tiled, cpu::backward_tiled},
     // Not automatic: whoever asks for materialised scores asks for them by name.
     BackendEntry{Backend::cpu_eager, "cpu_eager", false, cpu::why_unsupported_eager,
                  cpu::forward_eager, cpu::backward_eager},
-#endif
     BackendEntry{Backend::reference, "reference", true, serves_everything, reference::forward,
                  reference::backward},
 };

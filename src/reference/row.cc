@@ -66,13 +66,14 @@ void normalise(Row& row) {
     return;
   }
   double sum = 0;
-  for (const SeenKey& seen : row.keys) {
-    sum += std::exp(seen.score - largest);
+  for (SeenKey& seen : row.keys) {
+    seen.weight = std::exp(seen.score - largest);
+    sum += seen.weight;
+  }
+  for (SeenKey& seen : row.keys) {
+    seen.weight /= sum;  // not exp(score - lse): a score of -3e38 swallows the logarithm
   }
   row.lse = largest + std::log(sum);
-  for (SeenKey& seen : row.keys) {
-    seen.weight = std::exp(seen.score - row.lse);
-  }
 }
 
 }  // namespace
