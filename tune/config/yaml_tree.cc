@@ -35,6 +35,8 @@ size_t count_nodes(const YamlNode& node) {
 // second of two equal keys.
 class TreeBuilder final : public YAML::EventHandler {
  public:
+  explicit TreeBuilder(std::string_view text) : text_(text) {}
+
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (++num_documents_ > 1) {
       fail(to_mark(mark), "a second YAML document starts here: a configuration is one document");
@@ -62,6 +64,7 @@ class TreeBuilder final : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
     check_tag(tag, mark);
+    check_closed(mark);
     YamlNode node;
     node.kind = YamlNode::Kind::scalar;
     node.text = value;
@@ -99,6 +102,25 @@ class TreeBuilder final : public YAML::EventHandler {
   static void check_tag(const std::string& tag, const YAML::Mark& mark) {
     if (tag.empty() || tag == "?" || tag == "!" || tag == "tag:yaml.org,2002:str") return;
     fail(to_mark(mark), "tags such as !!python or !env are not read: write the plain value");
+  }
+
+  // yaml-cpp takes the end of the text for the end of a quote; in a file that was cut off it is
+  // not.
+  void check_closed(const YAML::Mark& mark) const {
+    const auto start = static_cast<size_t>(mark.pos);
+    if (mark.pos < 0 || start >= text_.size()) return;
+    const char quote = text_[start];
+    if (quote != '"' && quote != '\'') return;
+    for (size_t at = start + 1; at < text_.size(); ++at) {
+      const bool is_escape = quote == '"' && text_[at] == '\\';
+      const bool is_doubled = quote == '\'' && text_.substr(at, 2) == "''";
+      if (is_escape || is_doubled) {
+        ++at;
+      } else if (text_[at] == quote) {
+        return;
+      }
+    }
+    fail(to_mark(mark), "this quote is never closed");
   }
 
   bool expects_key() const {
@@ -184,6 +206,7 @@ class TreeBuilder final : public YAML::EventHandler {
     }
   }
 
+  std::string_view text_;
   YamlNode root_;
   std::vector<Frame> stack_;
   std::map<YAML::anchor_t, YamlNode> anchors_;
@@ -204,7 +227,7 @@ YamlNode parse_document(std::string_view text) {
   ViewBuffer buffer(text);
   std::istream stream(&buffer);
   YAML::Parser parser(stream);
-  TreeBuilder builder;
+  TreeBuilder builder(text);
   while (parser.HandleNextDocument(builder)) {
   }
   return builder.take_root();

@@ -153,8 +153,7 @@ TEST_F(RuleTraining, Rule32_ModelThatIsNotHere_SaysHowToGetIt) {
       "base_model: nobody/no-such-model-here\ndatasets: [{path: a, type: alpaca}]\n"
       "learning_rate: 1e-4\nmicro_batch_size: 1\nbatch_size: 1\n",
       "run.yml", {regard::describe_machine("cpu"), Purpose::train, {}});
-  expect_one(result, 32, Severity::error, "base_model", 1,
-             {"download nobody/no-such-model-here"});
+  expect_one(result, 32, Severity::error, "base_model", 1, {"download nobody/no-such-model-here"});
 }
 
 TEST_F(RuleTraining, Rule32_OtherArchitecture_GivesTheList) {
