@@ -118,7 +118,7 @@ TEST(TokenizerFuzz, DamagedFiles_LoadOrAreRefused) {
   model["merges"] = {"a b"};
   const std::string whole = spec.dump();
   int refused = 0;
-  for (int i = 0; i < 3000; ++i) {
+  for (int i = 0; i < 1000; ++i) {
     std::string damaged = whole;
     for (size_t changes = 1 + rng() % 3; changes > 0; --changes) {
       const size_t at = rng() % damaged.size();
@@ -145,8 +145,8 @@ TEST(TokenizerFuzz, DamagedFiles_LoadOrAreRefused) {
       ++refused;
     }
   }
-  EXPECT_GT(refused, 1000);
-  EXPECT_LT(refused, 3000);
+  EXPECT_GT(refused, 300);
+  EXPECT_LT(refused, 1000);
 }
 
 TEST(TokenizerFuzz, LongRuns_EndInTime) {
