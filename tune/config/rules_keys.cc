@@ -19,13 +19,16 @@ bool is_false(const YamlNode& node) {
   return value.has_value() && !*value;
 }
 
-// "; did you mean X?", or a pointer to a key that Axolotl has and that is nearer than any of ours.
+// The nearest key of ours, or of Axolotl's when the name is clearly a misspelling of that.
 std::string hint(const UnknownKey& unknown) {
   const std::string ours = nearest_key(unknown.name, unknown.candidates);
   if (unknown.is_top_level) {
     const std::string theirs = nearest_key(unknown.name, axolotl_key_names());
-    const std::string_view name = unknown.name;
-    if (edit_distance(name.substr(0, 64), theirs) < edit_distance(name.substr(0, 64), ours)) {
+    const std::string_view name = std::string_view(unknown.name).substr(0, 64);
+    const int distance = edit_distance(name, theirs);
+    // A third of the letters wrong is still a misspelling; more than that is another word.
+    const bool is_misspelling = 3 * static_cast<size_t>(distance) <= name.size();
+    if (is_misspelling && distance < edit_distance(name, ours)) {
       const bool ignored = find_axolotl_key(theirs)->kind == AxolotlKeyKind::no_effect;
       return "the nearest key is " + theirs + ", which " +
              (ignored ? "Regard ignores: remove it" : "Regard does not support: remove it");
