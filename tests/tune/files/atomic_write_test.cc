@@ -243,7 +243,7 @@ pid_t start_writer(const std::string& path, bool try_exchange) {
 
 TEST(ReplaceFolder, KilledAtAnyMoment_LeavesAWholeFolder) {
   const TempFolder folder;
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < 30; ++round) {
     const bool try_exchange = round % 2 == 0;
     const std::string path = folder / ("out" + std::to_string(round));
     fill_with(path, "0");
