@@ -1,0 +1,130 @@
+#include "bench/bench_problem.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "core/dtype.h"
+#include "core/mask.h"
+
+namespace regard::bench {
+namespace {
+
+constexpr uint32_t kSeed = 1;
+
+// Largest difference between two views relative to the largest value of `expected`; NaN is
+// infinite.
+double error_of(const View& got, const View& expected, int64_t seq_shift) {
+  double largest = 1e-6;
+  double difference = 0;
+  for (int64_t b = 0; b < expected.batch; ++b) {
+    for (int64_t s = 0; s < expected.seq; ++s) {
+      for (int64_t h = 0; h < expected.heads; ++h) {
+        for (int64_t i = 0; i < expected.dim; ++i) {
+          const double e =
+              core::load(expected.data, expected.dtype, core::row_offset(expected, b, s, h) + i);
+          const double g =
+              core::load(got.data, got.dtype, core::row_offset(got, b, s + seq_shift, h) + i);
+          largest = std::max(largest, std::abs(e));
+          difference = std::isnan(g) ? INFINITY : std::max(difference, std::abs(g - e));
+        }
+      }
+    }
+  }
+  return difference / largest;
+}
+
+std::string complaint(const char* name, double error, double limit) {
+  return error <= limit ? ""
+                        : std::string(name) + " differs from the reference by " +
+                              std::to_string(error) + " (limit " + std::to_string(limit) + ")";
+}
+
+}  // namespace
+
+std::string id_of(const Shape& shape) {
+  std::string id;
+  for (const int64_t extent :
+       {shape.batch, shape.q_heads, shape.kv_heads, shape.q_len, shape.k_len, shape.head_dim}) {
+    id += (id.empty() ? "" : ".") + std::to_string(extent);
+  }
+  id += shape.causal == Causal::none ? "/full" : "/causal";
+  return shape.window_left < 0 ? id : id + "_window" + std::to_string(shape.window_left);
+}
+
+double forward_flops(const Shape& shape) {
+  double pairs = 0;
+  for (int64_t query = 0; query < shape.q_len; ++query) {
+    const core::KeyInterval keys =
+        core::key_interval(shape.causal, {shape.window_left, -1}, shape.q_len, shape.k_len, query);
+    pairs += static_cast<double>(keys.hi - keys.lo);
+  }
+  return 4.0 * static_cast<double>(shape.batch * shape.q_heads * shape.head_dim) * pairs;
+}
+
+BenchProblem::BenchProblem(const Shape& shape, DType dtype) {
+  std::mt19937 random(kSeed);
+  std::normal_distribution<float> normal;
+  for (const char kind : {'q', 'k', 'k', 'q', 'q', 'q', 'k', 'k'}) {
+    const int64_t heads = kind == 'q' ? shape.q_heads : shape.kv_heads;
+    const int64_t seq = kind == 'q' ? shape.q_len : shape.k_len;
+    const int64_t row = heads * shape.head_dim;
+    memory_.emplace_back(static_cast<size_t>(shape.batch * seq * row));
+    views_.push_back({memory_.back().data(), dtype, shape.batch, seq, heads, shape.head_dim,
+                      seq * row, row, shape.head_dim});
+    for (int64_t i = 0; i < shape.batch * seq * row; ++i) {
+      core::store(views_.back().data, dtype, i, normal(random));
+    }
+  }
+  lse_.resize(static_cast<size_t>(shape.batch * shape.q_heads * shape.q_len));
+  lse_view_ = {lse_.data(), shape.q_heads * shape.q_len, shape.q_len};
+  problem_.q = views_[0];
+  problem_.k = views_[1];
+  problem_.v = views_[2];
+  problem_.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
+  problem_.causal = shape.causal;
+  problem_.window.left = shape.window_left;
+}
+
+BackwardTensors BenchProblem::gradients() {
+  return {.o = views_[3],
+          .lse = lse_view_,
+          .d_o = views_[4],
+          .d_lse = {},
+          .dq = views_[5],
+          .dk = views_[6],
+          .dv = views_[7]};
+}
+
+std::string BenchProblem::check(const Shape& shape, DType dtype, Backend backend) {
+  const double limit = dtype == DType::f32 ? 1e-5 : dtype == DType::f16 ? 4e-3 : 3e-2;
+  Shape cut = shape;
+  cut.q_len = std::min<int64_t>(shape.q_len, 160);
+  cut.k_len = std::min<int64_t>(shape.k_len, 160);
+  cut.batch = 1;
+  BenchProblem got(cut, dtype);
+  BenchProblem expected(cut, dtype);
+  attention_forward(got.problem(), got.outputs(), backend);
+  attention_backward(got.problem(), got.gradients(), backend);
+  attention_forward(expected.problem(), expected.outputs(), Backend::reference);
+  attention_backward(expected.problem(), expected.gradients(), Backend::reference);
+  std::string complaints;
+  const char* names[] = {"q", "k", "v", "O", "dO", "dQ", "dK", "dV"};
+  for (const size_t i : {3, 5, 6, 7}) {
+    complaints += complaint(names[i], error_of(got.views_[i], expected.views_[i], 0), limit);
+  }
+  BenchProblem whole(shape, dtype);
+  attention_forward(whole.problem(), whole.outputs(), backend);
+  BenchProblem slice(shape, dtype);
+  Problem last = slice.problem_;
+  const int64_t rows = std::min<int64_t>(4, shape.q_len);
+  const int64_t shift = shape.q_len - rows;
+  last.q.data = static_cast<char*>(last.q.data) + shift * last.q.stride_seq * core::bytes_of(dtype);
+  last.q.seq = rows;
+  View o = slice.views_[3];
+  o.seq = rows;
+  attention_forward(last, {o, slice.lse_view_}, Backend::reference);
+  return complaints + complaint("O (last rows)", error_of(whole.views_[3], o, shift), limit);
+}
+
+}  // namespace regard::bench

@@ -1,0 +1,47 @@
+// Random attention problems for benchmarks, checked against the reference before they are timed.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "regard/attention.h"
+
+namespace regard::bench {
+
+struct Shape {
+  int64_t batch, q_heads, kv_heads, q_len, k_len, head_dim;
+  Causal causal;
+  int64_t window_left = -1;
+};
+
+// "1.8.8.2048.2048.64/causal"
+std::string id_of(const Shape& shape);
+
+// Floating-point operations of the two products of a forward: 4 * B * Hq * D for every pair of
+// query and key that sees each other (half of Sq * Sk under a causal mask). A backward takes 2.5
+// times that (five products).
+double forward_flops(const Shape& shape);
+
+// Operands, outputs and gradients in [B, S, H, D], normal random values.
+class BenchProblem {
+ public:
+  BenchProblem(const Shape& shape, DType dtype);
+
+  Problem problem() const { return problem_; }
+  ForwardOutputs outputs() { return {views_[3], lse_view_}; }
+  BackwardTensors gradients();
+
+  // Empty when the back end agrees with the reference on this shape cut to 160 tokens (everything)
+  // and on the last four query rows at full length (O); else what differs.
+  static std::string check(const Shape& shape, DType dtype, Backend backend);
+
+ private:
+  Problem problem_;
+  std::vector<std::vector<uint32_t>> memory_;
+  std::vector<View> views_;  // q k v o d_o dq dk dv
+  std::vector<float> lse_;
+  LseView lse_view_;
+};
+
+}  // namespace regard::bench
