@@ -20,7 +20,8 @@ bool has_mask_or_bias(const AttentionOptions& options) {
 void check_sdpa(const ModuleInfo& info, const AttentionOptions& options) {
   if (options.is_causal && has_mask_or_bias(options)) {
     refuse(info,
-           "is_causal was given together with a mask or bias; put the causal part into the mask and set "
+           "is_causal was given together with a mask or bias; put the causal part into the mask "
+           "and set "
            "is_causal to false");
   }
 }

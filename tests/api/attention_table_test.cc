@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <set>
 #include <string>
 #include <vector>
@@ -212,6 +213,14 @@ TEST(AttentionTableList, AllCases_AreAtLeastEightHundredAndDistinct) {
   }
   EXPECT_GE(count, 800u);
   EXPECT_EQ(ids.size(), count);
+}
+
+TEST(ForcedTarget, EnvironmentVariable_IsTheTargetThatRuns) {
+  const char* forced = std::getenv("REGARD_FORCE_TARGET");
+  if (forced == nullptr) {
+    GTEST_SKIP() << "REGARD_FORCE_TARGET is not set";
+  }
+  EXPECT_EQ(active_target(), forced);
 }
 
 }  // namespace

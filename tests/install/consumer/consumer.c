@@ -5,7 +5,8 @@
 int main(void) {
   regard_attention_args args;
   regard_attention_args_init(&args);
-  return args.struct_size == sizeof(args) && regard_attention_forward(NULL) == REGARD_INVALID_ARGUMENT &&
+  return args.struct_size == sizeof(args) &&
+                 regard_attention_forward(NULL) == REGARD_INVALID_ARGUMENT &&
                  strlen(regard_last_error()) > 0
              ? 0
              : 1;

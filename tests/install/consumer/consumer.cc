@@ -1,4 +1,5 @@
-// Uses the installed C++ interface: one query of one key gives the value, and an error is caught as regard::Error.
+// Uses the installed C++ interface: one query of one key gives the value, and an error is caught as
+// regard::Error.
 #include <cstring>
 
 #include "regard/attention.h"
