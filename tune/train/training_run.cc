@@ -25,9 +25,13 @@ AdamWOptions optimizer_options(const Config& config) {
   return {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay};
 }
 
+// Only packing in several groups gives epochs of different lengths; planning one epoch after the
+// other would otherwise cost as much as shuffling the data once per epoch of the run.
 RunPlan plan_of(const Config& config, const PreparedData& data, BatchPlan& batches) {
-  return make_run_plan(config, !data.validation.empty(), [&](int64_t epoch) {
-    batches.start_epoch(epoch);
+  const bool is_constant = !config.sample_packing || static_cast<int64_t>(data.train.size()) <=
+                                                         config.sample_packing_group_size;
+  return make_run_plan(config, !data.validation.empty(), [&, is_constant](int64_t epoch) {
+    if (!is_constant) batches.start_epoch(epoch);
     return batches.num_batches();
   });
 }

@@ -155,7 +155,7 @@ TEST_P(RealModelResume, PackedRunWithDropout_ContinuesBitForBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, RealModelResume, ::testing::Bool(),
-                         [](const auto& info) { return info.param ? "full" : "adapter"; });
+                         [](const auto& instance) { return instance.param ? "full" : "adapter"; });
 
 TEST(RealModel, GreedyGeneration_IsTheArgmaxOfTheFullForward) {
   const auto model = LanguageModel::random(small_llama(), ModelOptions());

@@ -76,7 +76,7 @@ INSTANTIATE_TEST_SUITE_P(
                       ResumeCase{"full_dropout", AdapterKind::none, false, 0.1, 4},
                       ResumeCase{"packed_dropout", AdapterKind::lora, true, 0.1, 3},
                       ResumeCase{"full_packed", AdapterKind::none, true, 0.0, 5}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& instance) { return instance.param.name; });
 
 // Trains to step 4 and leaves checkpoint-2 and checkpoint-4.
 Config two_checkpoints(const TestFolder& folder, const PreparedData& data) {
@@ -122,9 +122,10 @@ TEST(ResumeChoice, TruncatedOrMissingFile_IsRecognised) {
   const PreparedData data = toy_data(24);
   Config config = two_checkpoints(folder, data);
   std::filesystem::resize_file(folder / "checkpoint-4/adapter_model.safetensors", 10);
-  EXPECT_THAT(resume_message(config, data), HasSubstr("has 10 bytes instead of"));
   config.resume_from_checkpoint = folder / "checkpoint-4/";
   EXPECT_THAT(resume_message(config, data), HasSubstr("cannot be used"));
+  config.resume_from_checkpoint = "true";
+  EXPECT_THAT(resume_message(config, data), HasSubstr("has 10 bytes instead of"));
 }
 
 TEST(ResumeChoice, NamedFolder_IsUsed) {
