@@ -15,7 +15,8 @@ std::unique_ptr<Tokenizer> apply_changes(std::unique_ptr<Tokenizer> tokenizer,
   auto* bpe = dynamic_cast<BpeTokenizer*>(tokenizer.get());
   if (bpe == nullptr) throw Error("this tokenizer cannot be extended");
   const auto roles = special_roles();
-  for (const auto& [key, content] : changes.special_tokens) {
+  for (const auto& change : changes.special_tokens) {
+    const std::string &key = change.first, &content = change.second;
     const auto role = std::find_if(roles.begin(), roles.end(),
                                    [&](const SpecialRole& r) { return key == r.key; });
     if (role == roles.end()) {
