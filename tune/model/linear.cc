@@ -94,25 +94,27 @@ class Linears : public torch::autograd::Function<Linears> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const auto& call = held<LinearCall>(ctx->saved_data["call"]);
-    variable_list result = {torch::Tensor()};
+    torch::Tensor dx;
+    variable_list master_gradients;
     size_t next_saved = 1;
     for (size_t i = 0; i < call.layers.size(); ++i) {
       const bool has_lora = call.layers[i]->lora.defined();
       const torch::Tensor inner = has_lora ? saved[next_saved++] : torch::Tensor();
-      layer_backward(*call.layers[i], call, saved[0], inner, grads[i], result);
+      layer_backward(*call.layers[i], call, saved[0], inner, grads[i], dx, master_gradients);
     }
+    variable_list result = {dx};
+    result.insert(result.end(), master_gradients.begin(), master_gradients.end());
     result.push_back(torch::Tensor());  // the call itself
     return result;
   }
 
  private:
-  // Adds the layer's share to result[0] (dx) and appends its masters' gradients.
+  // Adds the layer's share to dx and appends its masters' gradients.
   static void layer_backward(const Linear& layer, const LinearCall& call, const torch::Tensor& x,
                              const torch::Tensor& inner, const torch::Tensor& grad,
-                             variable_list& result) {
+                             torch::Tensor& dx, variable_list& result) {
     const bool has_grad = grad.defined();
     const torch::Tensor dy = has_grad ? grad.contiguous() : grad;
-    torch::Tensor& dx = result[0];
     if (has_grad && call.needs_dx) {
       const torch::Tensor weight = layer.dense_weight(x.scalar_type());
       dx.defined() ? dx.addmm_(dy, weight) : dx = torch::mm(dy, weight);

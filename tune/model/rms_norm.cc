@@ -40,7 +40,9 @@ NormGradients norm_backward(const torch::Tensor& d_normed, const torch::Tensor& 
   return result;
 }
 
-// Inputs: {h} or {h, delta}, then the weight. Outputs: {normed} or {sum, normed}.
+// Inputs: {h} or {h, delta}, then the weight. Outputs: {sum, normed}; without delta the sum is h
+// itself, passed through so that its gradient is added in here, with the same rounding as with
+// delta.
 class AddRmsNorm : public torch::autograd::Function<AddRmsNorm> {
  public:
   static variable_list forward(AutogradContext* ctx, at::TensorList addends,
@@ -59,15 +61,13 @@ class AddRmsNorm : public torch::autograd::Function<AddRmsNorm> {
     ctx->saved_data["needs_weight"] = weight.requires_grad();
     ctx->saved_data["has_delta"] = delta.defined();
     ctx->set_materialize_grads(false);
-    if (delta.defined()) return {sum, normed};
-    return {normed};
+    return {sum, normed};
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const bool has_delta = ctx->saved_data["has_delta"].toBool();
-    torch::Tensor d_sum = has_delta ? grads[0] : torch::Tensor();
-    torch::Tensor d_normed = grads.back();
+    torch::Tensor d_sum = grads[0], d_normed = grads[1];
     if (!d_normed.defined()) d_normed = torch::zeros_like(saved[0]);
     if (d_sum.defined()) d_sum = d_sum.contiguous();
     const NormGradients result = norm_backward(d_normed.contiguous(), d_sum, saved[0], saved[1],
@@ -82,11 +82,8 @@ class AddRmsNorm : public torch::autograd::Function<AddRmsNorm> {
 SumAndNorm add_rms_norm(const torch::Tensor& h, const torch::Tensor& delta, const Parameter& weight,
                         double eps) {
   const torch::Tensor& factor = weight.is_trained() ? weight.master : weight.value;
-  if (!delta.defined()) {
-    const torch::Tensor addends[] = {h};
-    return {h, AddRmsNorm::apply(at::TensorList(addends), factor, eps)[0]};
-  }
-  const torch::Tensor addends[] = {h, delta};
+  std::vector<torch::Tensor> addends = {h};
+  if (delta.defined()) addends.push_back(delta);
   auto outputs = AddRmsNorm::apply(at::TensorList(addends), factor, eps);
   return {outputs[0], outputs[1]};
 }

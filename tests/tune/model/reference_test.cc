@@ -86,9 +86,11 @@ std::vector<Case> all_cases() {
   return cases;
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Reference, testing::ValuesIn(all_cases()), [](const auto& info) {
-  return info.param.model + "_" + std::string(regard::module_info(info.param.module).name);
-});
+std::string case_name(const testing::TestParamInfo<Case>& test) {
+  return test.param.model + "_" + std::string(regard::module_info(test.param.module).name);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Reference, testing::ValuesIn(all_cases()), case_name);
 
 }  // namespace
 }  // namespace tune

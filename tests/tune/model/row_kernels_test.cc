@@ -89,7 +89,7 @@ TEST(RowKernels, Dropout_KeepsTheShareAndTheMeanAndNeverTheSameMask) {
     kept += first[i] != 0.0f;
     both += first[i] != 0.0f && second[i] != 0.0f;
     neighbours += first[i] != 0.0f && first[i + 1] != 0.0f;
-    if (first[i] != 0.0f) EXPECT_FLOAT_EQ(first[i], 1.0f / 0.7f);
+    EXPECT_FLOAT_EQ(first[i], first[i] != 0.0f ? 1.0f / 0.7f : 0.0f);
   }
   // Standard deviation of each share is about 0.0011.
   EXPECT_NEAR(kept / kCount, 0.7, 0.006);
