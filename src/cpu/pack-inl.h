@@ -31,7 +31,8 @@ inline void load_row(const View& view, int64_t offset, float factor, float* HWY_
     }
   } else {
     size_t i = 0;
-#if HWY_TARGET != HWY_SSE4 && HWY_TARGET != HWY_SCALAR  // they turn infinity into 65536 (1.0.3)
+// The emulations of the other targets turn infinity into 65536 (Highway 1.0.3).
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
     const auto* from = static_cast<const hwy::float16_t*>(view.data) + offset;
     const F32 d;
     const hn::Rebind<hwy::float16_t, F32> dh;

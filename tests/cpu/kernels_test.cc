@@ -173,8 +173,8 @@ TEST_P(Kernels, Tanh_OverItsRange_IsAccurate) {
 }
 
 TEST_P(Kernels, RegisterTile_AtEveryEdge_EqualsPlainLoops) {
-  for (const size_t rows : {1, 2, 3, 4, 6, 7, 11, 12, 13, 25, 95, 96}) {
-    for (const size_t extent : {1, 4, 7, 8, 15, 16, 17, 31, 33, 64, 100}) {
+  for (const size_t rows : {1, 3, 4, 6, 7, 12, 13, 96}) {
+    for (const size_t extent : {1, 7, 8, 15, 16, 17, 33, 64}) {
       const double full = HWY_DYNAMIC_DISPATCH(product_error)(rows, extent, 0, kBlockK);
       const double part = HWY_DYNAMIC_DISPATCH(product_error)(rows, extent, 5, 18);
       const double none = HWY_DYNAMIC_DISPATCH(product_error)(rows, extent, 9, 9);
