@@ -50,7 +50,7 @@ void check_saved_modules(Decoder& decoder, const ModelOptions& options) {
   for (const std::string& wanted : options.modules_to_save) {
     bool is_found = wanted == "lm_head";
     decoder.for_each_parameter([&](Parameter& parameter, Linear*) {
-      is_found = is_found || path_matches(module_path(parameter), wanted);
+      is_found = is_found || module_path(parameter).ends_with(wanted);
     });
     if (!is_found) {
       throw UsageError("lora_modules_to_save: '" + wanted +
@@ -96,7 +96,7 @@ bool is_saved_module(const Decoder& decoder, const ModelOptions& options,
   const bool is_tied_matrix = &parameter == &decoder.embedding && decoder.lm_head.name.empty();
   return std::any_of(options.modules_to_save.begin(), options.modules_to_save.end(),
                      [&](const std::string& wanted) {
-                       return path_matches(path, wanted) || (is_tied_matrix && wanted == "lm_head");
+                       return path.ends_with(wanted) || (is_tied_matrix && wanted == "lm_head");
                      });
 }
 

@@ -9,7 +9,8 @@ namespace tune {
 // "model.layers.0.self_attn.q_proj" matches "q_proj" and "self_attn.q_proj", as in PEFT.
 bool path_matches(std::string_view path, std::string_view target);
 
-// Whether modules_to_save asks for this parameter. With tied embeddings "lm_head" means the
+// Whether modules_to_save asks for this parameter: as in PEFT any end of its module's path counts,
+// so that "norm" means all norms. With tied embeddings "lm_head" means the
 // embedding: the matrix is one.
 bool is_saved_module(const Decoder& decoder, const ModelOptions& options,
                      const Parameter& parameter);
