@@ -28,8 +28,8 @@ class RegionOrder {
 // Calls task(index, thread) once for every index in [0, num_tasks), starting them in this order, on
 // at most `num_threads` threads; `thread` is below `num_threads`. `task` must not throw.
 template <class Task>
-[[gnu::no_sanitize("thread")]] void run_tasks(int64_t num_tasks, int num_threads,
-                                              const Task& task) {
+__attribute__((no_sanitize("thread"))) void run_tasks(int64_t num_tasks, int num_threads,
+                                                      const Task& task) {
   const int team = static_cast<int>(std::min<int64_t>(num_threads, num_tasks));
   if (team <= 1) {
     for (int64_t index = 0; index < num_tasks; ++index) {
