@@ -48,7 +48,7 @@ TEST_F(HtmlReportTest, ResumedRun_ShowsTheEarlierSteps) {
     for (int64_t step = 1; step <= 4; ++step) log.stepped(make_step(step));
   }
   const std::unique_ptr<TrainEvents> report = make_html_report(config_);
-  report->started(RunShape{.num_steps = 6, .first_step = 3});
+  report->started(make_shape(6, 3));
   report->stepped(make_step(4));
   report->finished(config_.output_dir, false);
   const nlohmann::json data = embedded_data(read_file(config_.output_dir + "/report.html"));

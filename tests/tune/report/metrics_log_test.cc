@@ -18,7 +18,7 @@ class MetricsLogTest : public ReportTest {
 
   void write_steps(int64_t first, int64_t last) {
     MetricsLog log(config_);
-    log.started(RunShape{.num_steps = 10, .first_step = first - 1});
+    log.started(make_shape(10, first - 1));
     for (int64_t step = first; step <= last; ++step) log.stepped(make_step(step));
   }
 };

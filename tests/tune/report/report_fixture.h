@@ -22,6 +22,13 @@ class ReportTest : public testing::Test {
   }
   ~ReportTest() override { std::filesystem::remove_all(config_.output_dir); }
 
+  static RunShape make_shape(int64_t num_steps, int64_t first_step) {
+    RunShape shape;
+    shape.num_steps = num_steps;
+    shape.first_step = first_step;
+    return shape;
+  }
+
   static StepRecord make_step(int64_t step) {
     StepRecord record;
     record.step = step;
