@@ -36,8 +36,12 @@ struct REGARD_API Machine {
   bool has_bf16_matrix() const;  // rule 22: GPU >= sm_80, CDNA, or a CPU with AVX-512 BF16 or AMX
 };
 
-// The computer this process runs on. Never throws; what cannot be found out stays at its default.
+// The computer this process runs on: its GPU where it has one, else its CPU. Never throws; what
+// cannot be found out stays at its default.
 REGARD_API Machine detect_machine();
+
+// The same for its CPU alone, whatever GPU is beside it: the device that computes in this version.
+REGARD_API Machine detect_cpu_machine();
 
 // cpu | pascal | turing | ampere | ada | hopper | blackwell | mi300, with CUDA 13.0 or ROCm 6.2.
 // Throws Error(invalid_argument) naming the list when `name` is none of these.

@@ -127,9 +127,7 @@ bool detect_nvidia(Machine& machine) {
   machine.compute_capability = major * 10 + minor;
   machine.device_name =
       get_name(name, sizeof(name) - 1, device) == 0 && name[0] != '\0' ? name : "NVIDIA GPU";
-  if (get_memory(&memory, device) == 0) {
-    machine.memory_bytes = static_cast<int64_t>(memory);
-  }
+  machine.memory_bytes = get_memory(&memory, device) == 0 ? static_cast<int64_t>(memory) : 0;
   machine.cuda = detect_nvrtc_version();
   return true;
 }

@@ -56,13 +56,22 @@ bool Machine::has_bf16_matrix() const {
 }
 
 Machine detect_machine() {
+  Machine machine = detect_cpu_machine();
+  try {
+    if (!api::detect_nvidia(machine)) {
+      api::detect_amd(machine);
+    }
+  } catch (...) {
+    // As in detect_cpu_machine.
+  }
+  return machine;
+}
+
+Machine detect_cpu_machine() {
   Machine machine;
   try {
     machine.cpu = api::detect_cpu_features();
     machine.num_threads = api::detect_num_cores();
-    if (api::detect_nvidia(machine) || api::detect_amd(machine)) {
-      return machine;
-    }
     machine.device_name = api::detect_cpu_name();
     machine.memory_bytes = api::detect_system_memory_bytes();
   } catch (...) {

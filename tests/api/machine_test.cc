@@ -72,5 +72,18 @@ TEST(DetectMachine, ThisComputer_HasANameCoresAndMemory) {
 #endif
 }
 
+TEST(DetectCpuMachine, WhateverGpuIsBesideIt_IsTheCpu) {
+  const Machine cpu = detect_cpu_machine(), machine = detect_machine();
+  EXPECT_EQ(cpu.kind, DeviceKind::cpu);
+  EXPECT_EQ(cpu.compute_capability, 0);
+  EXPECT_EQ(cpu.cuda, ToolkitVersion{});
+  EXPECT_NE(cpu.device_name, "");
+  EXPECT_GT(cpu.memory_bytes, 0);
+  EXPECT_EQ(cpu.num_threads, machine.num_threads);
+  if (machine.kind == DeviceKind::cpu) {
+    EXPECT_EQ(cpu.device_name, machine.device_name);
+  }
+}
+
 }  // namespace
 }  // namespace regard
