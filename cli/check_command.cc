@@ -27,8 +27,8 @@ struct MachineOptions {
 regard::Machine described_machine(const MachineOptions& options) {
   regard::Machine machine;
   try {
-    machine =
-        options.name.empty() ? regard::detect_machine() : regard::describe_machine(options.name);
+    machine = options.name.empty() ? regard::detect_cpu_machine()
+                                   : regard::describe_machine(options.name);
   } catch (const std::exception& error) {
     throw tune::UsageError(std::string("--machine: ") + error.what());
   }

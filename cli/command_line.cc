@@ -44,9 +44,9 @@ void print_findings(const std::vector<tune::Finding>& findings, const std::strin
     std::cerr << tune::format_finding(finding, path) << "\n";
 }
 
-tune::Config CommandLine::checked_config(tune::Purpose purpose,
-                                         const regard::Machine& machine) const {
-  tune::CheckResult result = tune::check_file(file_, {machine, purpose, overrides_});
+tune::Config CommandLine::checked_config(tune::Purpose purpose) const {
+  tune::CheckResult result =
+      tune::check_file(file_, {regard::detect_cpu_machine(), purpose, overrides_});
   print_findings(result.findings, file_);
   if (!result.ok()) throw tune::UsageError(file_ + " cannot be used; see above");
   return std::move(result.config);

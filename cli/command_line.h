@@ -27,9 +27,10 @@ class CommandLine {
   const std::string& file() const { return file_; }
   const std::vector<std::pair<std::string, std::string>>& overrides() const { return overrides_; }
 
-  // Checks the file on `machine`, prints findings to stderr and returns the configuration.
-  // Throws tune::UsageError when a finding is an error.
-  tune::Config checked_config(tune::Purpose purpose, const regard::Machine& machine) const;
+  // Checks the file for this computer's CPU, which is what computes in this version whatever GPU is
+  // beside it; prints findings to stderr and returns the configuration. Throws tune::UsageError
+  // when a finding is an error.
+  tune::Config checked_config(tune::Purpose purpose) const;
 
  private:
   CLI::App app_;

@@ -10,6 +10,13 @@
 namespace cli {
 namespace {
 
+// This version computes on the CPU; a GPU beside it is shown, and judges nothing.
+struct Computer {
+  regard::Machine cpu = regard::detect_cpu_machine();
+  regard::Machine device = regard::detect_machine();  // the GPU where there is one, else the CPU
+  bool has_gpu() const { return device.kind != regard::DeviceKind::cpu; }
+};
+
 struct ModuleVerdict {
   const regard::ModuleInfo* info;
   std::string reason;  // empty = runs here
@@ -53,20 +60,31 @@ nlohmann::json cpu_features(const regard::CpuFeatures& cpu) {
           {"amx_int8", cpu.amx_int8}};
 }
 
-void print_json(const regard::Machine& machine, const std::vector<ModuleVerdict>& verdicts) {
+nlohmann::json gpu_json(const Computer& computer) {
+  if (!computer.has_gpu()) return nullptr;
+  const regard::Machine& gpu = computer.device;
+  return {{"kind", kind_name(gpu.kind)},
+          {"device", gpu.device_name},
+          {"compute_capability", gpu.compute_capability},
+          {"amd_arch", gpu.amd_arch},
+          {"cuda", version_text(gpu.cuda)},
+          {"rocm", version_text(gpu.rocm)},
+          {"memory_bytes", gpu.memory_bytes},
+          {"used", false}};
+}
+
+void print_json(const Computer& computer, const std::vector<ModuleVerdict>& verdicts) {
+  const regard::Machine& cpu = computer.cpu;
   nlohmann::json json = {{"version", regard::version()},
                          {"machine",
-                          {{"kind", kind_name(machine.kind)},
-                           {"device", machine.device_name},
-                           {"compute_capability", machine.compute_capability},
-                           {"amd_arch", machine.amd_arch},
-                           {"cuda", version_text(machine.cuda)},
-                           {"rocm", version_text(machine.rocm)},
-                           {"threads", machine.num_threads},
-                           {"memory_bytes", machine.memory_bytes},
+                          {{"kind", kind_name(cpu.kind)},
+                           {"device", cpu.device_name},
+                           {"threads", cpu.num_threads},
+                           {"memory_bytes", cpu.memory_bytes},
                            {"simd_target", regard::active_target()},
-                           {"bf16", machine.has_bf16_matrix()},
-                           {"cpu", cpu_features(machine.cpu)}}},
+                           {"bf16", cpu.has_bf16_matrix()},
+                           {"cpu", cpu_features(cpu.cpu)}}},
+                         {"gpu", gpu_json(computer)},
                          {"modules", nlohmann::json::array()}};
   for (const ModuleVerdict& verdict : verdicts) {
     json["modules"].push_back({{"name", verdict.info->name},
@@ -78,16 +96,26 @@ void print_json(const regard::Machine& machine, const std::vector<ModuleVerdict>
   std::cout << json.dump(2) << "\n";
 }
 
-void print_text(const regard::Machine& machine, const std::vector<ModuleVerdict>& verdicts) {
+std::string gpu_text(const Computer& computer) {
+  if (!computer.has_gpu()) return "none";
+  const regard::Machine& gpu = computer.device;
+  const bool is_nvidia = gpu.kind == regard::DeviceKind::nvidia;
+  return gpu.device_name +
+         (is_nvidia ? ", CUDA (NVRTC) " + version_text(gpu.cuda)
+                    : ", ROCm " + version_text(gpu.rocm)) +
+         "; not used: this version computes on the CPU";
+}
+
+void print_text(const Computer& computer, const std::vector<ModuleVerdict>& verdicts) {
+  const regard::Machine& cpu = computer.cpu;
   std::cout << "Regard " << regard::version() << "\n\n"
-            << "  device   " << machine.device_name << " (" << kind_name(machine.kind) << ")\n"
-            << "  threads  " << machine.num_threads << ", SIMD " << regard::active_target() << "\n"
-            << "  memory   " << (machine.memory_bytes >> 30) << " GiB\n"
+            << "  CPU      " << cpu.device_name << "\n"
+            << "  threads  " << cpu.num_threads << ", SIMD " << regard::active_target() << "\n"
+            << "  memory   " << (cpu.memory_bytes >> 30) << " GiB\n"
             << "  bf16     "
-            << (machine.has_bf16_matrix() ? "in hardware; `bf16: auto` uses it"
-                                          : "no; `bf16: auto` trains in fp32")
-            << "\n  CUDA     " << version_text(machine.cuda) << "\n  ROCm     "
-            << version_text(machine.rocm) << "\n\nAttention modules on this machine:\n";
+            << (cpu.has_bf16_matrix() ? "in hardware; `bf16: auto` uses it"
+                                      : "no; `bf16: auto` trains in fp32")
+            << "\n  GPU      " << gpu_text(computer) << "\n\nAttention modules on this machine:\n";
   for (const ModuleVerdict& verdict : verdicts) {
     const std::string name(verdict.info->name);
     std::cout << (verdict.reason.empty() ? "  yes  " : "  no   ") << name
@@ -105,9 +133,9 @@ int doctor_command(const Words& words) {
   bool as_json = false;
   line.app().add_flag("--json", as_json, "print everything as JSON");
   if (!line.parse(words)) return 0;
-  const regard::Machine machine = regard::detect_machine();
-  const std::vector<ModuleVerdict> verdicts = judge_modules(machine);
-  as_json ? print_json(machine, verdicts) : print_text(machine, verdicts);
+  const Computer computer;
+  const std::vector<ModuleVerdict> verdicts = judge_modules(computer.cpu);
+  as_json ? print_json(computer, verdicts) : print_text(computer, verdicts);
   return 0;
 }
 

@@ -17,8 +17,7 @@ int evaluate_command(const Words& words) {
   line.app().add_flag("--base", base_only, "judge the base model, without what training added");
   line.app().add_flag("--json", as_json, "print one JSON object");
   if (!line.parse(words)) return 0;
-  const tune::Config config =
-      line.checked_config(tune::Purpose::evaluate, regard::detect_machine());
+  const tune::Config config = line.checked_config(tune::Purpose::evaluate);
   tune::require_built(config);
   tune::use_threads(config);
   const std::unique_ptr<tune::Tokenizer> tokenizer = tune::open_tokenizer(config);

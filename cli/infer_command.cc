@@ -106,7 +106,7 @@ int infer_command(const Words& words) {
   add_options(line.app(), options);
   if (!line.parse(words)) return 0;
   tune::check_sampling_options(options.sampling);
-  const tune::Config config = line.checked_config(tune::Purpose::infer, regard::detect_machine());
+  const tune::Config config = line.checked_config(tune::Purpose::infer);
   tune::require_built(config);
   tune::use_threads(config);
   const std::unique_ptr<tune::Tokenizer> tokenizer = tune::open_tokenizer(config);

@@ -12,7 +12,7 @@ int merge_command(const Words& words) {
   CommandLine line("merge-lora",
                    "Write base model and adapter as one model, into OUTPUT_DIR/merged.");
   if (!line.parse(words)) return 0;
-  const tune::Config config = line.checked_config(tune::Purpose::merge, regard::detect_machine());
+  const tune::Config config = line.checked_config(tune::Purpose::merge);
   tune::use_threads(config);
   std::string folder;
   {

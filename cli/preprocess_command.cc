@@ -48,8 +48,7 @@ int preprocess_command(const Words& words) {
       .add_option("--debug-num-examples", num_examples, "how many rows --debug prints")
       ->capture_default_str();
   if (!line.parse(words)) return 0;
-  const tune::Config config =
-      line.checked_config(tune::Purpose::preprocess, regard::detect_machine());
+  const tune::Config config = line.checked_config(tune::Purpose::preprocess);
   const std::unique_ptr<tune::Tokenizer> tokenizer = tune::open_tokenizer(config);
   tune::PreparedData data;
   {

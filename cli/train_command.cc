@@ -25,9 +25,9 @@ void on_interrupt(int signal_number) {
   std::signal(signal_number, SIG_DFL);
 }
 
-void print_heading(const tune::Config& config, const regard::Machine& machine) {
+void print_heading(const tune::Config& config) {
   std::printf("Regard %s on %s (%d threads, %s)\n\n", std::string(regard::version()).c_str(),
-              machine.device_name.c_str(), regard::num_threads(),
+              regard::detect_cpu_machine().device_name.c_str(), regard::num_threads(),
               std::string(regard::active_target()).c_str());
   std::printf("  attention  %s, %s\n",
               std::string(regard::module_info(config.attention).name).c_str(),
@@ -110,13 +110,12 @@ tune::TrainResult run_training(const tune::Config& config, tune::LanguageModel& 
 int train_command(const Words& words) {
   CommandLine line("train", "Fine-tune a model as a YAML file says.");
   if (!line.parse(words)) return 0;
-  const regard::Machine machine = regard::detect_machine();
-  const tune::Config config = line.checked_config(tune::Purpose::train, machine);
+  const tune::Config config = line.checked_config(tune::Purpose::train);
   tune::require_built(config);
   tune::prepare_output_dir(config);
   tune::use_threads(config);
 
-  print_heading(config, machine);
+  print_heading(config);
   const std::unique_ptr<tune::Tokenizer> tokenizer = tune::open_tokenizer(config);
   const tune::PreparedData data = load_data(config, *tokenizer);
   print_data(data);

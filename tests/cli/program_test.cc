@@ -75,6 +75,7 @@ TEST(Program, DoctorJson_NamesEveryModule) {
   const ProgramResult result = run_program("doctor --json");
   EXPECT_EQ(result.exit_code, 0);
   const nlohmann::json doctor = nlohmann::json::parse(result.output);
+  EXPECT_EQ(doctor["machine"]["kind"], "cpu");  // what computes, also where a GPU is shown
   EXPECT_EQ(doctor["modules"].size(), 8u);
   for (const nlohmann::json& module : doctor["modules"]) {
     EXPECT_EQ(module["runs"].get<bool>(), module["reason"].get<std::string>().empty()) << module;
