@@ -13,11 +13,9 @@ namespace {
 
 // Trained tokens in green, masked ones in red, as the data set's authors look for them.
 void print_sample(const tune::Sample& sample, const tune::Tokenizer& tokenizer) {
-  for (size_t i = 0; i < sample.input_ids.size(); ++i) {
-    const bool is_trained = sample.labels[i] != tune::kIgnoreLabel;
-    std::cout << (is_trained ? "\033[32m" : "\033[31m")
-              << tokenizer.decode({&sample.input_ids[i], 1}, /*skip_special_tokens=*/false)
-              << "\033[0m(" << sample.labels[i] << ", " << sample.input_ids[i] << ") ";
+  for (const tune::TokenLabel& token : tune::describe_sample(sample, tokenizer)) {
+    std::cout << (token.is_trained ? "\033[32m" : "\033[31m") << token.text << "\033[0m("
+              << token.label << ", " << token.id << ") ";
   }
   std::cout << "\n\n";
 }
@@ -35,6 +33,7 @@ void print_stats(const tune::PreparedData& data) {
             << s.num_truncated << " cut\n"
             << "  cache       " << (s.cache_path.empty() ? "not written" : s.cache_path)
             << (s.from_cache ? " (was there already)" : "") << "\n";
+  print_data_note(s);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <iostream>
 
 namespace cli {
 namespace {
@@ -43,8 +44,10 @@ std::string parameters_text(int64_t count) {
   return printed("%.1f K", value / 1e3);
 }
 
-std::string bytes_text(int64_t bytes) {
-  return printed("%.2f GiB", static_cast<double>(bytes) / (1 << 30));
+void print_data_note(const tune::DatasetStats& stats) {
+  std::cout.flush();
+  std::fflush(stdout);
+  if (!stats.note.empty()) std::fprintf(stderr, "note: %s\n", stats.note.c_str());
 }
 
 Progress::Progress(std::string label)

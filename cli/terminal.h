@@ -8,6 +8,7 @@
 #include <string>
 
 #include "tune/config/config.h"
+#include "tune/data/dataset.h"
 #include "tune/train/trainer.h"
 
 namespace cli {
@@ -15,7 +16,9 @@ namespace cli {
 std::string duration_text(double seconds);   // "4 min 10 s"
 std::string count_text(int64_t count);       // "61,204"
 std::string parameters_text(int64_t count);  // "134.5 M"
-std::string bytes_text(int64_t bytes);       // "1.42 GiB"
+
+// Why the prepared cache was not used or not written, to stderr; nothing when all went well.
+void print_data_note(const tune::DatasetStats& stats);
 
 // "Loading weights  120/272" on one line of stderr, at most 10 times a second; nothing where stderr
 // is no terminal.

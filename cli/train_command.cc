@@ -55,7 +55,7 @@ void print_data(const tune::PreparedData& data) {
   if (stats.num_truncated > 0)
     std::printf("             %s rows cut to sequence_len\n",
                 count_text(stats.num_truncated).c_str());
-  std::fflush(stdout);
+  print_data_note(stats);
 }
 
 void print_model(const tune::Config& config, const tune::LanguageModel& model) {
