@@ -8,13 +8,13 @@ LAUNCHER := $(if $(shell command -v ccache),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache
 MODEL := $(CACHE)/models/SmolLM2-135M-Instruct.Q4_1.gguf
 DEMO_DATA := $(CACHE)/data/devils_dictionary.jsonl
 
-.PHONY: help demo demo-from-scratch test build install bench bench-train format format-check lint dependencies clean
+.PHONY: help demo demo-from-scratch test build program install bench bench-train format format-check lint dependencies clean
 
 help:
 	@echo "make demo                fine-tune SmolLM2-135M on The Devil's Dictionary (about 5 minutes)"
 	@echo "make demo-from-scratch   train a tiny model from random weights (needs no download)"
 	@echo "make test                build everything and run every test"
-	@echo "make build               build build/release/bin/regard and build/release/lib/libregard.so"
+	@echo "make program             build build/release/bin/regard and build/release/lib/libregard.so"
 	@echo "make install PREFIX=DIR  install the library, headers, CMake and pkg-config files and the program"
 	@echo "make bench               time the attention kernels;  make bench-train  time a training step"
 	@echo "make format lint         clang-format in place; clang-tidy"
@@ -28,6 +28,10 @@ $(BUILD)/build.ninja: | dependencies
 build: dependencies $(BUILD)/build.ninja
 	@cmake --build --preset release -j $(JOBS)
 
+# The program and the library, without tests and benchmarks: who comes for the demo need not wait for these.
+program: dependencies $(BUILD)/build.ninja
+	@cmake --build --preset release -j $(JOBS) --target regard_program
+
 $(MODEL): | dependencies
 	@tools/fetch_demo_model.sh $@
 
@@ -35,22 +39,22 @@ $(DEMO_DATA): tools/make_devils_dictionary.py | dependencies
 	@mkdir -p $(dir $@)
 	@python3 tools/make_devils_dictionary.py --output $@
 
-demo: build $(MODEL) $(DEMO_DATA)
+demo: program $(MODEL) $(DEMO_DATA)
 	@$(BUILD)/bin/regard train examples/demo.yml
 
-demo-from-scratch: build $(DEMO_DATA)
+demo-from-scratch: program $(DEMO_DATA)
 	@$(BUILD)/bin/regard train examples/tiny-from-scratch.yml
 
 test: build
 	@ctest --preset release -j $(JOBS)
 
-install: build
+install: program
 	@cmake --install $(BUILD) --prefix $(PREFIX)
 
 bench: build
 	@$(BUILD)/bin/attention_bench
 
-bench-train: build $(MODEL) $(DEMO_DATA)
+bench-train: program $(MODEL) $(DEMO_DATA)
 	@tools/bench_train.sh $(BUILD)/bin/regard
 
 SOURCES = $(shell git ls-files '*.h' '*.cc')
