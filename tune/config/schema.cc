@@ -209,8 +209,10 @@ void visit_evaluation(FieldVisitor& v, Config& c) {
           {.help = "Log after so many steps.", .range = kFromOne});
   v.field("use_tensorboard", &c.use_tensorboard,
           {.help = "Write TensorBoard event files below output_dir/runs."});
-  v.field("resume_from_checkpoint", &c.resume_from_checkpoint,
-          {.help = "Continue from this checkpoint folder."});
+  v.field(
+      "resume_from_checkpoint", &c.resume_from_checkpoint,
+      {.help = "Continue from this checkpoint folder, true = from the newest in output_dir, auto = "
+               "true if there is one, else from the beginning."});
   v.field("auto_resume_from_checkpoints", &c.auto_resume_from_checkpoints,
           {.help = "Continue from the newest checkpoint in output_dir, if there is one."});
   v.field("loss_watchdog_threshold", &c.loss_watchdog_threshold,
@@ -240,10 +242,10 @@ void visit_keys(FieldVisitor& visitor, Config& config) {
 
 void visit_keys(FieldVisitor& v, DatasetConfig& d) {
   v.section("An entry of datasets or test_datasets");
-  v.field(
-      "path", &d.path,
-      {.help = "A .jsonl or .json file, or a folder of them, relative to the current directory.",
-       .required_for = "every entry"});
+  v.field("path", &d.path,
+          {.help = "A .jsonl or .json file, or a folder of them, relative to the current "
+                   "directory, else to the file's.",
+           .required_for = "every entry"});
   v.field("type", &d.type,
           {.help = "Format of the rows; empty = pretokenized rows (input_ids, labels).",
            .choices = {"alpaca", "completion", "chat_template", "input_output", ""},
