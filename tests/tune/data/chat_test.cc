@@ -63,7 +63,7 @@ TEST(ChatTemplate, ModelsOwn_RendersAsTransformersDoes) {
         conversation(vectors()["conversations"][std::string(vector["conversation"])]);
     EXPECT_EQ(
         render_chat("tokenizer_default", messages, tokenizer, vector["add_generation_prompt"]),
-        vector["text"])
+        std::string(vector["text"]))
         << name << ", " << vector["conversation"];
   }
 }
@@ -77,7 +77,7 @@ TEST(ChatTemplate, Named_RendersAsTransformersDoes) {
     const auto messages =
         conversation(vectors()["conversations"][std::string(vector["conversation"])]);
     EXPECT_EQ(render_chat(name, messages, make_tokenizer(), vector["add_generation_prompt"]),
-              vector["text"])
+              std::string(vector["text"]))
         << name << ", " << vector["conversation"];
   }
   EXPECT_EQ(compared, 4 * 6 * 2);
