@@ -71,6 +71,15 @@ TEST_F(ProgramTest, CheckWithBadMachine_HasCode2) {
   EXPECT_EQ(run_program("check " + file + " --machine hopper --cuda twelve").exit_code, 2);
 }
 
+TEST_F(ProgramTest, PreparedFolderInTheWay_IsNotedAndTheRowsAreShown) {
+  std::ofstream(folder_ + "/prepared") << "a file of this name";
+  const ProgramResult result = run_program("preprocess --debug " + write_config(tiny_config()));
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_NE(result.output.find("note: prepared data were not stored"), std::string::npos)
+      << result.output;
+  EXPECT_NE(result.output.find("24 for training"), std::string::npos) << result.output;
+}
+
 TEST(Program, DoctorJson_NamesEveryModule) {
   const ProgramResult result = run_program("doctor --json");
   EXPECT_EQ(result.exit_code, 0);

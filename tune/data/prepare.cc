@@ -68,11 +68,18 @@ class Preparer {
         std::vector<RowText> rows = split_rows(file.text(), file.path);
         source.rows.insert(source.rows.end(), rows.begin(), rows.end());
       }
+      if (source.rows.empty()) {
+        throw UsageError(source.files.front().path +
+                         ": there is no row in it; a data file holds one JSON object a line, or "
+                         "one array of objects");
+      }
       stats_.num_rows += static_cast<int64_t>(source.rows.size());
     }
   }
 
-  std::vector<Sample> samples(const std::vector<Source>& sources) {
+  // `use` ends the sentence of the UsageError when no sample is left.
+  std::vector<Sample> samples(const std::vector<Source>& sources, const char* use) {
+    const DatasetStats before = stats_;
     std::vector<Sample> kept;
     for (const Source& source : sources) {
       for (const RowText& text : source.rows) {
@@ -84,10 +91,32 @@ class Preparer {
         }
       }
     }
+    if (kept.empty()) fail_empty(sources, before, use);
     return kept;
   }
 
  private:
+  [[noreturn]] void fail_empty(const std::vector<Source>& sources, const DatasetStats& before,
+                               const char* use) const {
+    size_t num_rows = 0;
+    for (const Source& source : sources) num_rows += source.rows.size();
+    const int64_t num_long = stats_.num_dropped_long - before.num_dropped_long;
+    const int64_t num_short = stats_.num_dropped_short - before.num_dropped_short;
+    const int64_t num_masked = stats_.num_dropped_untrainable - before.num_dropped_untrainable;
+    std::string remedy;
+    if (num_long > 0) remedy += "; raise sequence_len or write excess_length_strategy: truncate";
+    if (num_masked > 0) {
+      remedy +=
+          "; check for empty answers, and roles_to_train, train_on_eos and labels where the data "
+          "set has them; answers that begin beyond sequence_len are cut away";
+    }
+    throw UsageError(std::string("no sample is left to ") + use + ": of " +
+                     std::to_string(num_rows) + " rows " + std::to_string(num_long) +
+                     " were longer than sequence_len " + std::to_string(config_.sequence_len) +
+                     ", " + std::to_string(num_short) + " shorter than 2 tokens, " +
+                     std::to_string(num_masked) + " without a token to learn" + remedy);
+  }
+
   void keep(Sample sample, const Row& row, std::vector<Sample>& kept) {
     if (sample.length() < kShortestSample) {
       ++stats_.num_dropped_short;
@@ -165,24 +194,15 @@ void split_validation(const Config& config, PreparedData& data) {
   data.train = std::move(train);
 }
 
-void check_not_empty(const Config& config, const PreparedData& data) {
-  if (!data.train.empty()) return;
-  const DatasetStats& stats = data.stats;
-  throw UsageError(
-      "no sample is left to train on: of " + std::to_string(stats.num_rows) + " rows " +
-      std::to_string(stats.num_dropped_long) + " were longer than sequence_len " +
-      std::to_string(config.sequence_len) + ", " + std::to_string(stats.num_dropped_short) +
-      " shorter than 2 tokens, " + std::to_string(stats.num_dropped_untrainable) +
-      " without a token to learn; raise sequence_len or write excess_length_strategy: truncate");
-}
-
 // The cache is a convenience: that it cannot be written is noted, not fatal.
 void try_store(const std::string& folder, PreparedData& data) {
   try {
     store_prepared(folder, data);
     data.stats.cache_path = folder;
   } catch (const Error& error) {
-    data.stats.note = std::string("prepared data were not stored: ") + error.what();
+    std::string& note = data.stats.note;
+    note +=
+        (note.empty() ? "" : "; ") + std::string("prepared data were not stored: ") + error.what();
   }
 }
 
@@ -205,12 +225,11 @@ PreparedData prepare_data(const Config& config, const Tokenizer& tokenizer,
   Preparer preparer(config, data.stats, progress);
   preparer.count_rows(train);
   preparer.count_rows(test);
-  data.train = preparer.samples(train);
-  check_not_empty(config, data);
+  data.train = preparer.samples(train, "train on");
   if (config.test_datasets.empty()) {
     split_validation(config, data);
   } else {
-    data.validation = preparer.samples(test);
+    data.validation = preparer.samples(test, "evaluate on (test_datasets)");
   }
   data.stats.note = note;
   if (!folder.empty()) try_store(folder, data);

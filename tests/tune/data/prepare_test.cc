@@ -11,8 +11,10 @@
 namespace tune {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 
 FakeTokenizer make_tokenizer() {
   FakeTokenizer tokenizer({"</s>"});
@@ -102,6 +104,35 @@ TEST(PrepareData, NothingLeft_SaysWhy) {
       error_of(config),
       HasSubstr("no sample is left to train on: of 5 rows 3 were longer than sequence_len 2, "
                 "1 shorter than 2 tokens, 1 without a token to learn"));
+}
+
+TEST(PrepareData, FileWithoutRows_IsNamed) {
+  const TemporaryFolder folder;
+  for (const char* content : {"\n \n\r\n", "[ ]", "\xEF\xBB\xBF\n"}) {
+    const Config config = make_config(folder.write("none.jsonl", content));
+    EXPECT_THAT(error_of(config), HasSubstr(folder.path("none.jsonl") + ": there is no row in it"));
+  }
+}
+
+TEST(PrepareData, NothingToLearn_DoesNotBlameTheLength) {
+  const TemporaryFolder folder;
+  Config config =
+      make_config(folder.write("d.jsonl", R"({"input_ids":[1,2,3],"labels":[-100,-100,-100]})"));
+  config.datasets[0].type = "";
+  EXPECT_THAT(error_of(config), AllOf(HasSubstr("of 1 rows 0 were longer"),
+                                      HasSubstr("1 without a token to learn; check for"),
+                                      Not(HasSubstr("raise sequence_len"))));
+}
+
+TEST(PrepareData, NothingLeftToEvaluateOn_CountsTheTestRowsOnly) {
+  const TemporaryFolder folder;
+  Config config = make_config(folder.write("d.jsonl", numbered_rows(3)));
+  config.test_datasets = config.datasets;
+  config.test_datasets[0].path = folder.write("t.jsonl", R"({"input_ids":[1,2,3,4,5,6,7,8,9]})");
+  config.test_datasets[0].type = "";
+  config.sequence_len = 8;
+  EXPECT_THAT(error_of(config), HasSubstr("no sample is left to evaluate on (test_datasets): of 1 "
+                                          "rows 1 were longer than sequence_len 8, 0 shorter"));
 }
 
 TEST(PrepareData, FolderAndDataFiles_AreReadInAFixedOrder) {
