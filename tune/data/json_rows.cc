@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tune/error.h"
+#include "tune/files/utf8.h"
 
 namespace tune {
 namespace {
@@ -105,23 +106,6 @@ class ArraySplitter {
   std::vector<RowText> rows_;
 };
 
-// Length of the UTF-8 sequence at the front of `text`, 0 when it is not one (overlong forms,
-// surrogates and values beyond U+10FFFF included; table 3-7 of the Unicode standard).
-size_t utf8_length(std::string_view text) {
-  const auto byte = [&text](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  const size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  if (first < 0xc2 || first > 0xf4 || text.size() < length) return 0;
-  const unsigned low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
-  const unsigned high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
-  if (byte(1) < low || byte(1) > high) return 0;
-  for (size_t i = 2; i < length; ++i) {
-    if ((byte(i) & 0xc0u) != 0x80u) return 0;
-  }
-  return length;
-}
-
 // The parser's text without its "[json.exception.parse_error.101] " in front.
 std::string parser_message(const nlohmann::json::parse_error& error) {
   const std::string text = error.what();
@@ -140,16 +124,6 @@ std::vector<RowText> split_rows(std::string_view content, std::string_view file)
   const std::string_view text = strip(content);
   if (text.starts_with('[')) return ArraySplitter(content, file).split();
   return split_lines(content, file);
-}
-
-std::optional<size_t> find_invalid_utf8(std::string_view text) {
-  size_t position = 0;
-  while (position < text.size()) {
-    const size_t length = utf8_length(text.substr(position));
-    if (length == 0) return position;
-    position += length;
-  }
-  return std::nullopt;
 }
 
 Row::Row(const RowText& row) : place_(row.place) {

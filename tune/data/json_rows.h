@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -58,8 +57,5 @@ std::string describe_type(const nlohmann::json& value);
 
 // "a, b, c" of an object's fields, at most a dozen.
 std::string list_fields(const nlohmann::json& object);
-
-// Byte position of the first invalid UTF-8 sequence, or none.
-std::optional<size_t> find_invalid_utf8(std::string_view text);
 
 }  // namespace tune

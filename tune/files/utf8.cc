@@ -1,8 +1,5 @@
 #include "tune/files/utf8.h"
 
-#include <cstddef>
-#include <cstdint>
-
 namespace tune {
 namespace {
 
@@ -26,19 +23,18 @@ bool second_byte_fits(unsigned char lead, unsigned char second) {
 
 }  // namespace
 
-bool is_utf8(std::string_view text) {
+std::optional<size_t> find_invalid_utf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     const auto lead = static_cast<unsigned char>(text[i]);
     const size_t length = character_length(lead);
-    if (length == 0 || length > text.size() - i) return false;
+    if (length == 0 || length > text.size() - i) return i;
     for (size_t k = 1; k < length; ++k) {
-      if ((static_cast<unsigned char>(text[i + k]) & 0xC0) != 0x80) return false;
+      if ((static_cast<unsigned char>(text[i + k]) & 0xC0) != 0x80) return i;
     }
-    if (length > 1 && !second_byte_fits(lead, static_cast<unsigned char>(text[i + 1])))
-      return false;
+    if (length > 1 && !second_byte_fits(lead, static_cast<unsigned char>(text[i + 1]))) return i;
     i += length;
   }
-  return true;
+  return std::nullopt;
 }
 
 }  // namespace tune

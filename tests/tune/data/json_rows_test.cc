@@ -4,6 +4,7 @@
 
 #include "tests/tune/data/temporary_folder.h"
 #include "tune/error.h"
+#include "tune/files/utf8.h"
 
 namespace tune {
 namespace {
