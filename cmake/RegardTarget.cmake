@@ -24,5 +24,8 @@ function(regard_test name)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 300)
   endif()
+  # Tests ask for impossible amounts of memory on purpose; a sanitizer must then answer as malloc does.
+  set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT ASAN_OPTIONS=allocator_may_return_null=1
+               TSAN_OPTIONS=allocator_may_return_null=1)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
 endfunction()
