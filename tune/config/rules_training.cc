@@ -148,13 +148,9 @@ void required_keys(const Facts& facts, Report& report) {
 
 void model_found(const Facts& facts, Report& report) {
   if (facts.model_fault.empty()) return;
-  const std::string& name = facts.read.config.base_model;
   std::string message = facts.model_fault;
-  if (facts.is_model_missing) {
-    if (message.find(" download ") == std::string::npos) {
-      message += "; download it with: huggingface-cli download " + name;
-    }
-  } else if (message.find("qwen3") == std::string::npos) {
+  // A model that was not found says itself what to do: download it, or correct the path.
+  if (!facts.is_model_missing && message.find("qwen3") == std::string::npos) {
     message += "; Regard reads the architectures llama, mistral, qwen2 and qwen3";
   }
   report.error("base_model", facts.mark("base_model"), message);
