@@ -18,15 +18,24 @@ const char* word_for(double value) {
   return value > 0 ? "infinite" : "minus infinite";
 }
 
+// A tenth of the rate, or the usual one where even that would be far too high.
+double lower_rate(const Config& config) {
+  const double usual = config.uses_adapter() ? 2e-4 : 2e-5;
+  const double tenth = config.learning_rate / 10;
+  return tenth > 10 * usual ? usual : tenth;
+}
+
 std::string remedies(const Config& config) {
   std::ostringstream text;
   text << "Likely causes, most likely first: learning_rate " << config.learning_rate
-       << " is too high (try " << config.learning_rate / 10 << "), too little warm-up "
-       << "(warmup_ratio: 0.1), clipping is off or loose (max_grad_norm is " << config.max_grad_norm
-       << ", 1.0 is usual)";
+       << " is too high (try " << lower_rate(config) << "), too little warm-up "
+       << "(warmup_ratio: 0.1)";
+  if (config.max_grad_norm == 0) text << ", clipping is off (max_grad_norm: 1 is usual)";
+  if (config.max_grad_norm > 1)
+    text << ", clipping is loose (max_grad_norm is " << config.max_grad_norm << ", 1 is usual)";
   if (config.uses_bf16() || config.fp16)
     text << ", the range of " << dtype_name(config) << " (bf16: false, fp16: false trains in fp32)";
-  text << ", or damaged base weights (regard evaluate shows the loss before training).";
+  text << ", or damaged base weights (regard evaluate --base shows the loss before training).";
   return text.str();
 }
 
@@ -36,7 +45,7 @@ void LossWatch::check_finite(double loss, int64_t step) const {
   if (std::isfinite(loss)) return;
   std::ostringstream text;
   text << "step " << step << ": the loss is " << word_for(loss)
-       << ". The weights were not changed by this step, and the last checkpoint is from before it. "
+       << ". The weights were not changed by this step, and every checkpoint is from before it. "
        << remedies(config_);
   throw Error(text.str());
 }
