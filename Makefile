@@ -11,7 +11,7 @@ DEMO_DATA := $(CACHE)/data/devils_dictionary.jsonl
 .PHONY: help demo demo-from-scratch test build program install bench bench-train format format-check lint dependencies clean
 
 help:
-	@echo "make demo                fine-tune SmolLM2-135M on The Devil's Dictionary (about 5 minutes)"
+	@echo "make demo                fine-tune SmolLM2-135M on The Devil's Dictionary (about 3 minutes, after a build)"
 	@echo "make demo-from-scratch   train a tiny model from random weights (needs no download)"
 	@echo "make test                build everything and run every test"
 	@echo "make program             build build/release/bin/regard and build/release/lib/libregard.so"

@@ -102,6 +102,8 @@ void TrainPrinter::stepped(const tune::StepRecord& r) {
 }
 
 void TrainPrinter::evaluated(const tune::EvalRecord& r) {
+  if (num_evaluations_++ == 0) first_eval_loss_ = r.loss;
+  last_eval_loss_ = r.loss;
   std::printf("evaluation at step %lld: loss %.4f, perplexity %.2f (%s tokens, %s)\n",
               static_cast<long long>(r.step), r.loss, r.perplexity,
               count_text(r.num_tokens).c_str(), duration_text(r.seconds).c_str());
@@ -125,9 +127,16 @@ void TrainPrinter::noted(const std::string& text) {
 }
 
 void TrainPrinter::finished(const std::string& output_dir, bool interrupted) {
-  std::printf("\n%s Loss %.4f -> %.4f in %lld steps.\n",
-              interrupted ? "Interrupted; progress is saved." : "Done.", first_loss_, last_loss_,
-              static_cast<long long>(num_steps_));
+  std::printf("\n%s", interrupted ? "Interrupted; progress is saved." : "Done.");
+  if (num_steps_ == 0) {
+    std::printf(" There was nothing left to train.\n");
+  } else if (num_evaluations_ > 1) {
+    std::printf(" Evaluation loss %.4f -> %.4f in %lld steps.\n", first_eval_loss_, last_eval_loss_,
+                static_cast<long long>(num_steps_));
+  } else {
+    std::printf(" Loss %.4f -> %.4f in %lld steps.\n", first_loss_, last_loss_,
+                static_cast<long long>(num_steps_));
+  }
   if (interrupted) {
     std::printf("  continue with  --resume_from_checkpoint true\n");
     return;

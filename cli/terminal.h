@@ -54,6 +54,8 @@ class TrainPrinter : public tune::TrainEvents {
   const tune::Config& config_;
   tune::RunShape shape_;
   double first_loss_ = 0.0, last_loss_ = 0.0;
+  double first_eval_loss_ = 0.0, last_eval_loss_ = 0.0;
+  int64_t num_evaluations_ = 0;
   int64_t num_steps_ = 0;
 };
 

@@ -21,16 +21,16 @@ namespace tune {
 // (disk full, no permission, ...); what was at `path` is then unchanged.
 void write_file_atomically(const std::string& path, std::string_view content);
 
-// Calls fill(temporary folder beside `path`), syncs everything in it, then renames it to `path`
-// (replacing a folder that is there, with all it holds). When fill throws, the temporary folder is
-// removed and `path` is as it was. Parents of `path` are created.
-void write_folder_atomically(const std::string& path,
+// Calls fill(temporary folder beside `folder`), syncs everything in it, then renames it to
+// `folder` (replacing a folder that is there, with all it holds). When fill throws, the temporary
+// folder is removed and `folder` is as it was. Parents of `folder` are created.
+void write_folder_atomically(const std::string& folder,
                              const std::function<void(const std::string&)>& fill);
 
-// Cleans up after a replacement of `path` that was killed: puts OLD back when `path` is
+// Cleans up after a replacement of `folder` that was killed: puts OLD back when `folder` is
 // missing, removes it when the new folder is in place, removes TMP. Does nothing otherwise.
 // Not for a folder that another process is writing.
-void recover_folder(const std::string& path);
+void recover_folder(const std::string& folder);
 
 // How write_folder_atomically puts a filled folder in place. `try_exchange` false forces the two
 // renames of file systems without an exchange.

@@ -43,6 +43,7 @@ std::string page_data(const Config& config, const RunHistory& history) {
       {"notes", history.notes},
       {"finished", history.finished},
       {"interrupted", history.interrupted},
+      {"failed", history.failed},
       {"configuration", config_to_yaml(config)},
   };
   return data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
@@ -84,6 +85,12 @@ class HtmlReport : public TrainEvents {
   void finished(const std::string&, bool interrupted) override {
     history_.finished = true;
     history_.interrupted = interrupted;
+    write();
+  }
+
+  void failed(const std::string& error) override {
+    history_.failed = true;
+    history_.notes.push_back(error);
     write();
   }
 

@@ -30,4 +30,8 @@ void EventFanout::finished(const std::string& output_dir, bool interrupted) {
   for (TrainEvents* listener : listeners_) listener->finished(output_dir, interrupted);
 }
 
+void EventFanout::failed(const std::string& error) {
+  for (TrainEvents* listener : listeners_) listener->failed(error);
+}
+
 }  // namespace tune

@@ -22,6 +22,7 @@ class EventFanout : public TrainEvents {
   void checkpointed(const std::string& folder, int64_t step) override;
   void noted(const std::string& text) override;
   void finished(const std::string& output_dir, bool interrupted) override;
+  void failed(const std::string& error) override;
 
  private:
   std::vector<TrainEvents*> listeners_;
@@ -34,7 +35,7 @@ struct RunHistory {
   std::vector<EvalRecord> evaluations;
   std::vector<SampleRecord> samples;
   std::vector<std::string> notes;
-  bool finished = false, interrupted = false;
+  bool finished = false, interrupted = false, failed = false;
 };
 
 // Reads output_dir/metrics.jsonl up to and including `last_step`. A missing file gives an empty

@@ -17,7 +17,8 @@ constexpr std::string_view kSupported =
 void join(std::vector<std::string>& tokens) {
   std::string text;
   for (const std::string& token : tokens) text.append(token);
-  tokens.assign(1, std::move(text));
+  tokens.clear();
+  tokens.push_back(std::move(text));
 }
 
 class ByteLevelDecoder : public Decoder {

@@ -47,11 +47,10 @@ std::string StreamDecoder::finish() {
   if (ids_.empty()) return "";
   const std::string text = tokenizer_.decode(ids_, skip_special_tokens_);
   // Where undecided bytes spoiled what stood before them, they are shown by themselves.
-  const std::string out =
-      text.starts_with(done_)
-          ? text.substr(done_.size())
-          : tokenizer_.decode(std::span<const int32_t>(ids_).last(num_undecided_),
-                              skip_special_tokens_);
+  std::string out = text.starts_with(done_)
+                        ? text.substr(done_.size())
+                        : tokenizer_.decode(std::span<const int32_t>(ids_).last(num_undecided_),
+                                            skip_special_tokens_);
   ids_.clear();
   done_.clear();
   num_undecided_ = 0;

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <limits>
 
 #include "tune/data/dataset.h"
 #include "tune/model/language_model.h"
@@ -28,7 +29,9 @@ EvalRecord evaluate(const Config& config, LanguageModel& model, const Tokenizer&
     sum += model.loss_sum(batch).item<double>();
     num_labels += batch.num_trainable;
   }
-  record.loss = num_labels > 0 ? sum / static_cast<double>(num_labels) : 0.0;
+  // No label, no loss: not a number, rather than the 0 of a perfect model.
+  record.loss = num_labels > 0 ? sum / static_cast<double>(num_labels)
+                               : std::numeric_limits<double>::quiet_NaN();
   record.perplexity = std::exp(record.loss);
   record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return record;

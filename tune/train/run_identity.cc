@@ -4,6 +4,7 @@
 #include <set>
 #include <span>
 
+#include "regard/attention.h"
 #include "regard/modules.h"
 #include "tune/error.h"
 #include "tune/train/crc32.h"
@@ -98,7 +99,8 @@ std::map<std::string, std::string> run_identity(const Config& config, const Lang
   add_optimizer_keys(keys, config);
   add_batch_keys(keys, config);
   keys["attention"] = regard::module_info(config.attention).name;
-  keys["num_threads"] = config.num_threads;
+  // What runs, not what was asked for: 0 means all cores, and a resumed run may have others.
+  keys["num_threads"] = regard::num_threads();
   keys["gradient_checkpointing"] = config.gradient_checkpointing;
   keys["datasets"] = data_checksum(samples);
   keys["model"] = model_text(model);

@@ -80,6 +80,16 @@ std::unique_ptr<LanguageModel> open_model_for_training(const Config& config,
   return model;
 }
 
+std::string trained_adapter_folder(const Config& config) {
+  for (const std::string& folder : {config.output_dir, config.lora_model_dir}) {
+    if (!folder.empty() && fs::exists(fs::path(folder) / "adapter_model.safetensors"))
+      return folder;
+  }
+  throw UsageError(config.output_dir +
+                   " holds no adapter_model.safetensors: train first, or name the folder that does "
+                   "with --lora_model_dir");
+}
+
 std::unique_ptr<LanguageModel> open_trained_model(const Config& config, const Tokenizer& tokenizer,
                                                   bool with_adapter, const LoadProgress& progress) {
   ModelOptions options = model_options(config);
@@ -88,13 +98,7 @@ std::unique_ptr<LanguageModel> open_trained_model(const Config& config, const To
     return open_base(config, options, tokenizer, progress);
   }
   if (config.uses_adapter()) {
-    const std::string folder =
-        config.lora_model_dir.empty() ? config.output_dir : config.lora_model_dir;
-    if (!fs::exists(fs::path(folder) / "adapter_model.safetensors")) {
-      throw UsageError(folder +
-                       " holds no adapter_model.safetensors: train first, or name another folder "
-                       "with --lora_model_dir");
-    }
+    const std::string folder = trained_adapter_folder(config);
     read_adapter_config(folder, options);
     std::unique_ptr<LanguageModel> model = open_base(config, options, tokenizer, progress);
     model->load_adapter(folder);

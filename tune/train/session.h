@@ -27,6 +27,10 @@ std::unique_ptr<LanguageModel> open_model_for_training(const Config& config,
                                                        const Tokenizer& tokenizer,
                                                        const LoadProgress& progress = {});
 
+// Where the adapter lies that this configuration trained: output_dir, or before training
+// lora_model_dir. Throws UsageError when neither holds one.
+std::string trained_adapter_folder(const Config& config);
+
 // The model as training left it in output_dir: base and adapter, or the fully trained model.
 // `with_adapter` false gives the base model alone. Throws UsageError when output_dir holds no
 // result yet.

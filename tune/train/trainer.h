@@ -52,6 +52,8 @@ class TrainEvents {
   virtual void noted(const std::string& /*text*/) {
   }  // "loss watchdog: ...", "disk full, checkpoint skipped: ..."
   virtual void finished(const std::string& /*output_dir*/, bool /*interrupted*/) {}
+  // The run ends with this error, which train() throws next.
+  virtual void failed(const std::string& /*error*/) {}
 };
 
 struct TrainResult {

@@ -294,7 +294,12 @@ TrainResult TrainingRun::result(bool interrupted) const {
 
 TrainResult train(const Config& config, LanguageModel& model, const Tokenizer& tokenizer,
                   const PreparedData& data, TrainEvents& events, const std::atomic<bool>* stop) {
-  return TrainingRun(config, model, tokenizer, data, events, stop).run();
+  try {
+    return TrainingRun(config, model, tokenizer, data, events, stop).run();
+  } catch (const std::exception& error) {
+    events.failed(error.what());
+    throw;
+  }
 }
 
 }  // namespace tune
