@@ -36,7 +36,8 @@ void print_help(std::ostream& out) {
   out << "\nAny key of the YAML file can be given as --key value, for example --learning_rate "
          "1e-4.\n"
          "'regard COMMAND --help' lists a command's options.\n"
-         "Exit code: 0 done, 1 the run failed, 2 the file or the usage is wrong.\n";
+         "Exit code: 0 done, 1 the run failed, 2 the file or the usage is wrong, 130 interrupted "
+         "after saving.\n";
 }
 
 int run(const Words& words) {

@@ -41,6 +41,15 @@ TEST_F(HtmlReportTest, SampleWithScriptTag_CannotEndTheData) {
   EXPECT_EQ(embedded_data(page)["samples"][0]["text"], "<!-- x");
 }
 
+TEST_F(HtmlReportTest, FailedRun_SaysSoWithTheError) {
+  const std::unique_ptr<TrainEvents> report = make_html_report(config_);
+  report->started(make_shape(6, 0));
+  report->failed("the loss is not a number");
+  const nlohmann::json data = embedded_data(read_file(config_.output_dir + "/report.html"));
+  EXPECT_EQ(data["failed"], true);
+  EXPECT_EQ(data["notes"][0], "the loss is not a number");
+}
+
 TEST_F(HtmlReportTest, ResumedRun_ShowsTheEarlierSteps) {
   {
     MetricsLog log(config_);
