@@ -5,18 +5,14 @@
 #include <new>
 #include <string>
 
+#include "tune/data/shuffle.h"
 #include "tune/error.h"
 
 namespace tune {
 namespace {
 
-// splitmix64's finaliser (Steele, Lea, Flood 2014): neighbouring inputs give unrelated outputs.
-uint64_t mix(uint64_t value) {
-  value += 0x9E3779B97F4A7C15u;
-  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9u;
-  value = (value ^ (value >> 27)) * 0x94D049BB133111EBu;
-  return value ^ (value >> 31);
-}
+// Neighbouring inputs give unrelated outputs.
+uint64_t mixed(uint64_t value) { return SplitMix64(value).next(); }
 
 void count_labels(const std::vector<Batch>& batches, StepOutcome& outcome) {
   for (const Batch& batch : batches) {
@@ -53,9 +49,9 @@ void accumulate(LanguageModel& model, const std::vector<Batch>& batches, const C
 }  // namespace
 
 uint64_t dropout_seed(int64_t seed, int64_t step, int64_t micro_batch) {
-  uint64_t state = mix(static_cast<uint64_t>(seed));
-  state = mix(state ^ static_cast<uint64_t>(step));
-  return mix(state ^ static_cast<uint64_t>(micro_batch));
+  uint64_t state = mixed(static_cast<uint64_t>(seed));
+  state = mixed(state ^ static_cast<uint64_t>(step));
+  return mixed(state ^ static_cast<uint64_t>(micro_batch));
 }
 
 StepOutcome run_step(LanguageModel& model, AdamW& optimizer, const std::vector<Batch>& batches,
