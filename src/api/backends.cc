@@ -3,6 +3,7 @@
 #include <array>
 
 #include "api/describe.h"
+#include "core/features.h"
 #include "cpu/cpu_attention.h"
 #include "reference/attention.h"
 #include "regard/error.h"
@@ -10,7 +11,15 @@
 namespace regard::api {
 namespace {
 
-std::string serves_everything(const Problem&) { return ""; }
+constexpr uint32_t kServedByReference =
+    core::bit(core::Feature::chunks) | core::bit(core::Feature::lengths);
+
+std::string why_unsupported_by_reference(const Problem& problem) {
+  if (const char* feature = core::first_unserved(problem, kServedByReference)) {
+    return std::string(feature) + ": the reference does not serve it";
+  }
+  return "";
+}
 
 constexpr std::array kBackends = {
     BackendEntry{Backend::cpu_tiled, "cpu_tiled", true, cpu::why_unsupported_tiled,
@@ -18,8 +27,8 @@ constexpr std::array kBackends = {
     // Not automatic: whoever asks for materialised scores asks for them by name.
     BackendEntry{Backend::cpu_eager, "cpu_eager", false, cpu::why_unsupported_eager,
                  cpu::forward_eager, cpu::backward_eager},
-    BackendEntry{Backend::reference, "reference", true, serves_everything, reference::forward,
-                 reference::backward},
+    BackendEntry{Backend::reference, "reference", true, why_unsupported_by_reference,
+                 reference::forward, reference::backward},
 };
 
 const BackendEntry& find_backend(Backend backend) {

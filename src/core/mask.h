@@ -1,4 +1,4 @@
-// What causal masks and windows mean, row by row: each leaves a query one interval of keys.
+// What causal masks, windows and chunks mean, row by row: each leaves a query one interval of keys.
 #pragma once
 
 #include <cstdint>
@@ -39,9 +39,34 @@ constexpr KeyInterval key_interval(Causal causal, const Window& window, int64_t 
   return keys.lo < keys.hi ? keys : KeyInterval{};
 }
 
-constexpr KeyInterval key_interval(const Problem& problem, const Sequence& sequence,
+// Keys of the query's own chunk; `shift` is that of its head. Queries before the first key (Sq >
+// Sk) have a negative position and lie in chunks before it.
+constexpr KeyInterval chunk_interval(int64_t size, int64_t shift, int64_t k_len, int64_t position) {
+  const int64_t from_cut = position - shift;
+  const int64_t chunk = from_cut >= 0 ? from_cut / size : -((size - 1 - from_cut) / size);
+  const int64_t begin = shift + chunk * size;
+  const int64_t lo = begin > 0 ? begin : 0;
+  const int64_t hi = begin + size < k_len ? begin + size : k_len;
+  return lo < hi ? KeyInterval{lo, hi} : KeyInterval{};
+}
+
+constexpr KeyInterval intersection(const KeyInterval& a, const KeyInterval& b) {
+  const KeyInterval both{a.lo > b.lo ? a.lo : b.lo, a.hi < b.hi ? a.hi : b.hi};
+  return both.is_empty() ? KeyInterval{} : both;
+}
+
+// Keys that causal, window and chunks leave to a query of query head `head`.
+constexpr KeyInterval key_interval(const Problem& problem, const Sequence& sequence, int64_t head,
                                    int64_t query) {
-  return key_interval(problem.causal, problem.window, sequence.q_len, sequence.k_len, query);
+  const KeyInterval keys =
+      key_interval(problem.causal, problem.window, sequence.q_len, sequence.k_len, query);
+  const Chunks& chunks = problem.chunks;
+  if (chunks.size == 0) {
+    return keys;
+  }
+  return intersection(
+      keys, chunk_interval(chunks.size, head >= chunks.first_shifted_head ? chunks.shift : 0,
+                           sequence.k_len, query + sequence.k_len - sequence.q_len));
 }
 
 // |query position - key position| of ALiBi: always lower-right aligned, whatever the mask.

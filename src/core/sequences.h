@@ -19,30 +19,51 @@ struct Sequence {
 };
 
 constexpr bool is_packed(const Problem& problem) { return problem.documents.count > 0; }
+constexpr bool is_paged(const Problem& problem) { return problem.pages.table != nullptr; }
 
 constexpr int64_t num_sequences(const Problem& problem) {
   return is_packed(problem) ? problem.documents.count : problem.q.batch;
 }
 
-// index in [0, num_sequences(problem)). Documents may be empty on either side.
+// Queries and keys of sequence `index` in [0, num_sequences(problem)); both may be empty. With
+// pages k_begin is 0: keys are found through the table.
 constexpr Sequence sequence_at(const Problem& problem, int64_t index) {
-  if (!is_packed(problem)) {
-    return {.index = index,
-            .batch = index,
-            .q_begin = 0,
-            .q_len = problem.q.seq,
-            .k_begin = 0,
-            .k_len = problem.k.seq};
-  }
+  Sequence sequence{.index = index,
+                    .batch = index,
+                    .q_begin = 0,
+                    .q_len = problem.q.seq,
+                    .k_begin = 0,
+                    .k_len = problem.k.seq};
   const Documents& documents = problem.documents;
-  const int64_t q_begin = documents.q_offsets[index];
-  const int64_t k_begin = documents.k_offsets[index];
-  return {.index = index,
-          .batch = 0,
-          .q_begin = q_begin,
-          .q_len = documents.q_offsets[index + 1] - q_begin,
-          .k_begin = k_begin,
-          .k_len = documents.k_offsets[index + 1] - k_begin};
+  if (is_packed(problem)) {
+    sequence.batch = 0;
+    sequence.q_begin = documents.q_offsets[index];
+    sequence.q_len = documents.q_lengths != nullptr
+                         ? documents.q_lengths[index]
+                         : documents.q_offsets[index + 1] - sequence.q_begin;
+  }
+  if (is_paged(problem)) {
+    sequence.k_len = problem.pages.lengths[index];
+  } else if (is_packed(problem)) {
+    sequence.k_begin = documents.k_offsets[index];
+    sequence.k_len = documents.k_lengths != nullptr
+                         ? documents.k_lengths[index]
+                         : documents.k_offsets[index + 1] - sequence.k_begin;
+  }
+  return sequence;
+}
+
+// Where key `key` of a sequence lies in k and v.
+struct KeyPlace {
+  int64_t batch = 0, seq = 0;
+};
+constexpr KeyPlace key_place(const Problem& problem, const Sequence& sequence, int64_t key) {
+  if (!is_paged(problem)) {
+    return {sequence.batch, sequence.k_begin + key};
+  }
+  const int64_t page_size = problem.k.seq;
+  return {problem.pages.table[sequence.index * problem.pages.stride + key / page_size],
+          key % page_size};
 }
 
 // Key/value head that serves a query head: heads come in groups of Hq / Hkv neighbours.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/features.h"
 #include "cpu/attn_bwd_cpu.h"
 #include "cpu/attn_eager_cpu.h"
 #include "cpu/attn_fwd_cpu.h"
@@ -10,6 +11,11 @@
 
 namespace regard::cpu {
 namespace {
+
+// Parts of a Problem beyond operands, causal, window, documents, mask, bias, ALiBi, softcap,
+// dropout.
+constexpr uint32_t kServedByTiled = core::bit(core::Feature::chunks);
+constexpr uint32_t kServedByEager = 0;
 
 // Above it one block of keys, dK and dV no longer fits the second-level cache.
 constexpr int64_t kLargestHeadSize = 512;
@@ -37,6 +43,9 @@ std::string length_limit(const Problem& problem) {
 }  // namespace
 
 std::string why_unsupported_tiled(const Problem& problem) {
+  if (const char* feature = core::first_unserved(problem, kServedByTiled)) {
+    return std::string(feature) + ": the tiled CPU kernels do not serve it";
+  }
   std::string reason = head_size_limit(problem);
   return reason.empty() ? length_limit(problem) : reason;
 }
@@ -49,7 +58,13 @@ void backward_tiled(const Problem& problem, const BackwardTensors& tensors) {
   attn_bwd_cpu({&problem, &tensors, num_threads()});
 }
 
-std::string why_unsupported_eager(const Problem& problem) { return why_unsupported_tiled(problem); }
+std::string why_unsupported_eager(const Problem& problem) {
+  if (const char* feature = core::first_unserved(problem, kServedByEager)) {
+    return std::string(feature) + ": materialised attention does not serve it";
+  }
+  std::string reason = head_size_limit(problem);
+  return reason.empty() ? length_limit(problem) : reason;
+}
 
 void forward_eager(const Problem& problem, const ForwardOutputs& outputs) {
   attn_eager_cpu_forward({&problem, &outputs, num_threads()});

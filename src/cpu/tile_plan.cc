@@ -34,7 +34,7 @@ RowTile row_tile_at(const Problem& problem, const Unit& unit, int64_t tile_idx) 
     core::KeyInterval keys;
     if (row < tile.num_rows) {
       const int64_t query = unit.query_of(tile.first_row + row);
-      keys = core::key_interval(problem, unit.sequence, query);
+      keys = core::key_interval(problem, unit.sequence, unit.head_of(tile.first_row + row), query);
       tile.full.lo = std::max(tile.full.lo, keys.lo);
       tile.full.hi = std::min(tile.full.hi, keys.hi);
     }

@@ -88,7 +88,7 @@ Row softmax_row(const Problem& problem, const RowPosition& at) {
   const std::vector<double> q =
       load_row(problem.q, sequence.batch, sequence.q_begin + at.query, at.head);
   const int64_t kv_head = core::kv_head_of(problem, at.head);
-  const core::KeyInterval interval = core::key_interval(problem, sequence, at.query);
+  const core::KeyInterval interval = core::key_interval(problem, sequence, at.head, at.query);
   Row row;
   for (int64_t key = interval.lo; key < interval.hi; ++key) {
     if (!mask_allows(problem, at, key)) {

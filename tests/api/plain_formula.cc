@@ -108,7 +108,7 @@ float added_bias(const HeadProblem& at, int64_t query, int64_t key) {
     const float slope = problem.alibi.slopes[batch * problem.alibi.stride_batch + at.head];
     bias -= slope * static_cast<float>(core::alibi_distance(at.sequence, query, key));
   }
-  if (!core::key_interval(problem, at.sequence, query).contains(key)) {
+  if (!core::key_interval(problem, at.sequence, at.head, query).contains(key)) {
     bias = -std::numeric_limits<float>::infinity();
   }
   return bias;

@@ -91,7 +91,8 @@ TEST(TilePlan, BlocksOfAnyMask_CoverExactlyTheKeysRowsSee) {
         const RowTile tile = row_tile_at(problem, unit, idx);
         for (int64_t row = 0; row < tile.num_rows; ++row) {
           const core::KeyInterval keys =
-              core::key_interval(problem, unit.sequence, unit.query_of(tile.first_row + row));
+              core::key_interval(problem, unit.sequence, unit.head_of(tile.first_row + row),
+                                 unit.query_of(tile.first_row + row));
           for (int64_t key = 0; key < 333; ++key) {
             const int64_t b = key / kBlockK;
             const bool is_visited = b >= tile.first_block() && b < tile.end_block();
