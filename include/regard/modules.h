@@ -58,22 +58,32 @@ REGARD_API std::string why_unsupported(Module module, const Machine& machine,
                                        const ModelNeeds& needs);
 
 // What users of all modules can ask for, in the words they share. Each module lowers it by its own
-// conventions.
+// conventions and refuses what it does not know.
 struct AttentionOptions {
-  bool is_causal = true;
-  float scale = 0.0f;  // 0 = 1/sqrt(D)
+  bool is_causal = true;  // flex_attention: the default mask, which a mask program or a block mask
+                          // replaces
+  bool training = true;   // s2: false = dense attention, as such models are used once trained
+  float scale = 0.0f;     // 0 = 1/sqrt(D)
   Window window{};
   Documents documents{};
   MaskTensor mask{};
   BiasTensor bias{};
   Alibi alibi{};
+  Sink sink{};
+  BlockMaskView block_mask{};
   float softcap = 0.0f;
+  BoundProgram score_program{}, mask_program{};
   Dropout dropout{};
+  Quantization quantization{};  // sage: where `scores` is exact, its default is taken instead
+  // s2: the row length S that is cut at S/4, S/2, 3S/4 (upper half of the heads: S/8, 3S/8, 5S/8,
+  // 7S/8); a multiple of 4. Shorter rows keep the cuts of S. 0 = q.seq; documents need it.
+  int64_t s2_row_length = 0;
 };
 
-// Lowers a module's call to a Problem: sdpa and eager align causal masks upper-left, flash
-// lower-right. Throws Error(invalid_argument) for options that contradict each other under this
-// module's rules.
+// Lowers a module's call to a Problem: flash and sage align causal masks lower-right, all others
+// upper-left. Throws Error(invalid_argument) for options that contradict each other or that the
+// module does not know, with the module that does; Error(unsupported) for a head size beyond the
+// module's limit.
 REGARD_API Problem lower(Module module, const View& q, const View& k, const View& v,
                          const AttentionOptions& options);
 

@@ -2,6 +2,8 @@
 #include <cmath>
 #include <string>
 
+#include "modules/known_options.h"
+#include "modules/shifted_sparse.h"
 #include "regard/error.h"
 #include "regard/modules.h"
 
@@ -12,28 +14,17 @@ namespace {
   throw Error(ErrorCode::invalid_argument, std::string(info.name) + ": " + reason);
 }
 
-bool has_mask_or_bias(const AttentionOptions& options) {
-  return options.mask.data != nullptr || options.bias.data != nullptr;
-}
-
 // torch.nn.functional.scaled_dot_product_attention: attn_mask and is_causal exclude each other.
 void check_sdpa(const ModuleInfo& info, const AttentionOptions& options) {
-  if (options.is_causal && has_mask_or_bias(options)) {
+  if (options.is_causal && (options.mask.data != nullptr || options.bias.data != nullptr)) {
     refuse(info,
            "is_causal was given together with a mask or bias; put the causal part into the mask "
-           "and set "
-           "is_causal to false");
+           "and set is_causal to false");
   }
 }
 
-// flash_attn_func: no mask and no bias tensor exist there, and softcap excludes dropout.
+// flash_attn_func: softcap excludes dropout.
 void check_flash(const ModuleInfo& info, const AttentionOptions& options) {
-  if (options.mask.data != nullptr) {
-    refuse(info, "a boolean mask was given; it knows causal, window and documents only: use sdpa");
-  }
-  if (options.bias.data != nullptr) {
-    refuse(info, "a bias tensor was given; it knows ALiBi slopes only: use sdpa");
-  }
   if (options.softcap > 0.0f && options.dropout.probability > 0.0f) {
     refuse(info, "softcap " + std::to_string(options.softcap) + " together with dropout " +
                      std::to_string(options.dropout.probability) + "; set one of them to 0");
@@ -49,6 +40,66 @@ void check_head_sizes(const ModuleInfo& info, const View& q, const View& v) {
   }
 }
 
+void check_options(const ModuleInfo& info, const AttentionOptions& options) {
+  if (const std::string reason = lowering::unknown_option(info.module, options); !reason.empty()) {
+    refuse(info, reason);
+  }
+  if (info.module == Module::sdpa) {
+    check_sdpa(info, options);
+  } else if (info.module == Module::flash_attention_2) {
+    check_flash(info, options);
+  }
+}
+
+Causal alignment_of(Module module) {
+  switch (module) {
+    case Module::flash_attention_2:  // since flash-attn 2.1
+    case Module::flash_attention_3:
+    case Module::sage:  // the package defines Sq == Sk only; decoding needs this one
+    case Module::s2:
+      return Causal::lower_right;
+    default:
+      return Causal::upper_left;
+  }
+}
+
+// What `is_causal` leaves to say where a program or a block mask speaks for itself.
+bool is_causal(Module module, const AttentionOptions& options) {
+  const bool has_own_mask =
+      options.mask_program.program != nullptr || options.block_mask.row_offsets != nullptr;
+  return options.is_causal && !(module == Module::flex_attention && has_own_mask);
+}
+
+// SageAttention 2: one scale a group of a warp's rows, P and V in 16 bits.
+Quantization quantization_of(Module module, const AttentionOptions& options) {
+  if (module != Module::sage || options.quantization.scores != ScoreFormat::exact) {
+    return options.quantization;
+  }
+  Quantization quantization = options.quantization;
+  quantization.scores = ScoreFormat::int8;
+  if (quantization.values == ValueFormat::exact) {
+    quantization.values = ValueFormat::f16;
+  }
+  return quantization;
+}
+
+void copy_shared_options(const AttentionOptions& options, Problem& problem) {
+  problem.scale = options.scale != 0.0f || problem.q.dim < 1
+                      ? options.scale
+                      : static_cast<float>(1.0 / std::sqrt(static_cast<double>(problem.q.dim)));
+  problem.window = options.window;
+  problem.documents = options.documents;
+  problem.mask = options.mask;
+  problem.bias = options.bias;
+  problem.alibi = options.alibi;
+  problem.sink = options.sink;
+  problem.block_mask = options.block_mask;
+  problem.softcap = options.softcap;
+  problem.score_program = options.score_program;
+  problem.mask_program = options.mask_program;
+  problem.dropout = options.dropout;
+}
+
 }  // namespace
 
 Problem lower(Module module, const View& q, const View& k, const View& v,
@@ -59,28 +110,17 @@ Problem lower(Module module, const View& q, const View& k, const View& v,
                 std::string(info.name) + " is not built yet; use sdpa, flash_attention_2 or eager");
   }
   check_head_sizes(info, q, v);
-  Causal alignment = Causal::upper_left;
-  if (module == Module::flash_attention_2) {
-    check_flash(info, options);
-    alignment = Causal::lower_right;  // since flash-attn 2.1
-  } else if (module == Module::sdpa) {
-    check_sdpa(info, options);
-  }
+  check_options(info, options);
   Problem problem;
   problem.q = q;
   problem.k = k;
   problem.v = v;
-  problem.scale = options.scale != 0.0f || q.dim < 1
-                      ? options.scale
-                      : static_cast<float>(1.0 / std::sqrt(static_cast<double>(q.dim)));
-  problem.causal = options.is_causal ? alignment : Causal::none;
-  problem.window = options.window;
-  problem.documents = options.documents;
-  problem.mask = options.mask;
-  problem.bias = options.bias;
-  problem.alibi = options.alibi;
-  problem.softcap = options.softcap;
-  problem.dropout = options.dropout;
+  copy_shared_options(options, problem);
+  problem.causal = is_causal(module, options) ? alignment_of(module) : Causal::none;
+  problem.quantization = quantization_of(module, options);
+  if (module == Module::s2) {
+    problem.chunks = lowering::shifted_chunks(q, k, options);
+  }
   return problem;
 }
 

@@ -87,8 +87,10 @@ static void test_refusals(void) {
   args.module = "flash";
   expect(regard_attention_forward(&args) == REGARD_INVALID_ARGUMENT, "unknown module is refused");
   expect(strstr(regard_last_error(), "flash_attention_2") != NULL, "message lists the modules");
-  args.module = "flex_attention";
-  expect(regard_attention_forward(&args) == REGARD_UNSUPPORTED, "module that is not built");
+  args.module = "flash_attention_2";
+  args.q = args.k = args.v = tensor_of(q, 1, 257);
+  expect(regard_attention_forward(&args) == REGARD_UNSUPPORTED, "a head size beyond the module's");
+  args.q = args.k = args.v = tensor_of(q, 1, 2);
   args.module = "sdpa";
   args.q.dtype = 9;
   expect(regard_attention_forward(&args) == REGARD_INVALID_ARGUMENT, "unknown dtype is refused");

@@ -73,9 +73,8 @@ TEST_F(ProgramTest, LoraTrainMergeInferEvaluate_WorkTogether) {
   EXPECT_EQ(merged.output, with_adapter.output);
 }
 
-TEST_F(ProgramTest, ModuleNotBuiltYet_IsRefusedBeforeAnythingIsLoaded) {
-  const ProgramResult result =
-      run_program("train " + write_config(tiny_config("xformers_attention: true\n")));
+TEST_F(ProgramTest, PartNotBuiltYet_IsRefusedBeforeAnythingIsLoaded) {
+  const ProgramResult result = run_program("train " + write_config(tiny_config("fp16: true\n")));
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_NE(result.output.find("not built yet"), std::string::npos) << result.output;
   EXPECT_FALSE(fs::exists(folder_ + "/prepared"));

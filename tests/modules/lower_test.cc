@@ -1,6 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include "regard/attention.h"
 #include "regard/error.h"
 #include "regard/modules.h"
@@ -8,20 +12,23 @@
 namespace regard {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 View view_of(int64_t seq, int64_t dim) {
   return {.batch = 1,
           .seq = seq,
-          .heads = 1,
+          .heads = 2,
           .dim = dim,
-          .stride_batch = seq * dim,
-          .stride_seq = dim,
+          .stride_batch = seq * 2 * dim,
+          .stride_seq = 2 * dim,
           .stride_head = dim};
 }
 
+// Sq 3 over Sk 5; 8 over 8 for s2, which knows nothing else.
 Problem lowered(Module module, const AttentionOptions& options, int64_t dim = 16) {
-  return lower(module, view_of(3, dim), view_of(5, dim), view_of(5, dim), options);
+  const int64_t sq = module == Module::s2 ? 8 : 3, sk = module == Module::s2 ? 8 : 5;
+  return lower(module, view_of(sq, dim), view_of(sk, dim), view_of(sk, dim), options);
 }
 
 std::string refusal(Module module, const AttentionOptions& options, ErrorCode code,
@@ -36,10 +43,26 @@ std::string refusal(Module module, const AttentionOptions& options, ErrorCode co
 }
 
 TEST(Lower, CausalAlignment_IsTheModulesOwn) {
-  EXPECT_EQ(lowered(Module::sdpa, {}).causal, Causal::upper_left);
-  EXPECT_EQ(lowered(Module::eager, {}).causal, Causal::upper_left);
-  EXPECT_EQ(lowered(Module::flash_attention_2, {}).causal, Causal::lower_right);
-  EXPECT_EQ(lowered(Module::flash_attention_2, {.is_causal = false}).causal, Causal::none);
+  for (const Module module :
+       {Module::sdpa, Module::eager, Module::flex_attention, Module::xformers}) {
+    EXPECT_EQ(lowered(module, {}).causal, Causal::upper_left);
+  }
+  for (const Module module : {Module::flash_attention_2, Module::flash_attention_3}) {
+    EXPECT_EQ(lowered(module, {}).causal, Causal::lower_right);
+    EXPECT_EQ(lowered(module, {.is_causal = false}).causal, Causal::none);
+  }
+}
+
+TEST(Lower, FlexWithAMaskOfItsOwn_IsNotCausalByDefault) {
+  const int32_t row_offsets = 0;
+  const Program* const program = reinterpret_cast<const Program*>(&row_offsets);  // not looked into
+  AttentionOptions with_block_mask, with_program;
+  with_block_mask.block_mask.row_offsets = &row_offsets;
+  with_program.mask_program.program = program;
+  EXPECT_EQ(lowered(Module::flex_attention, {}).causal, Causal::upper_left);
+  EXPECT_EQ(lowered(Module::flex_attention, with_block_mask).causal, Causal::none);
+  EXPECT_EQ(lowered(Module::flex_attention, with_program).causal, Causal::none);
+  EXPECT_EQ(lowered(Module::eager, with_program).causal, Causal::upper_left);
 }
 
 TEST(Lower, Scale_DefaultsToTheRootOfTheQueryHeadSize) {
@@ -84,20 +107,79 @@ TEST(Lower, SdpaWithMaskAndCausal_IsRefused) {
   }
 }
 
-TEST(Lower, FlashWithMaskBiasOrSoftcapAndDropout_IsRefused) {
-  const uint8_t mask = 1;
-  const float bias = 0;
-  AttentionOptions with_mask{.is_causal = false}, with_bias{.is_causal = false}, both;
-  with_mask.mask.data = &mask;
-  with_bias.bias.data = &bias;
+TEST(Lower, FlashWithSoftcapAndDropout_IsRefused) {
+  AttentionOptions both;
   both.softcap = 20.0f;
   both.dropout.probability = 0.1f;
-  const auto text = [](const AttentionOptions& options) {
-    return refusal(Module::flash_attention_2, options, ErrorCode::invalid_argument);
-  };
-  EXPECT_THAT(text(with_mask), HasSubstr("mask"));
-  EXPECT_THAT(text(with_bias), HasSubstr("bias"));
-  EXPECT_THAT(text(both), HasSubstr("softcap"));
+  EXPECT_THAT(refusal(Module::flash_attention_2, both, ErrorCode::invalid_argument),
+              HasSubstr("softcap 20"));
+}
+
+// One row an option: who knows it. The others name it and a module to use.
+struct OptionCase {
+  const char* words;
+  void (*set)(AttentionOptions&);
+  std::vector<Module> known_by;
+};
+
+const uint8_t kByte = 1;
+const float kFloat = 0.5f;
+const int32_t kOffsets[] = {0, 0};
+
+const std::vector<OptionCase> kOptionCases = {
+    {"boolean mask", [](AttentionOptions& o) { o.mask.data = &kByte; }, {Module::sdpa}},
+    {"bias tensor",
+     [](AttentionOptions& o) { o.bias.data = &kFloat; },
+     {Module::sdpa, Module::xformers}},
+    {"ALiBi",
+     [](AttentionOptions& o) { o.alibi.slopes = &kFloat; },
+     {Module::sdpa, Module::flash_attention_2}},
+    {"softcap",
+     [](AttentionOptions& o) { o.softcap = 30.0f; },
+     {Module::sdpa, Module::flash_attention_2, Module::flash_attention_3, Module::flex_attention}},
+    {"sink",
+     [](AttentionOptions& o) { o.sink.logits = &kFloat; },
+     {Module::sdpa, Module::flash_attention_2, Module::flash_attention_3, Module::flex_attention}},
+    {"dropout",
+     [](AttentionOptions& o) { o.dropout.probability = 0.5f; },
+     {Module::sdpa, Module::flash_attention_2, Module::xformers, Module::s2}},
+    {"block mask",
+     [](AttentionOptions& o) { o.block_mask.row_offsets = kOffsets; },
+     {Module::flex_attention}},
+    {"score program",
+     [](AttentionOptions& o) {
+       o.score_program.program = reinterpret_cast<const Program*>(kOffsets);
+     },
+     {Module::flex_attention}},
+    {"mask program",
+     [](AttentionOptions& o) {
+       o.mask_program.program = reinterpret_cast<const Program*>(kOffsets);
+     },
+     {Module::flex_attention}},
+    {"window",
+     [](AttentionOptions& o) { o.window.left = 3; },
+     {Module::sdpa, Module::flash_attention_2, Module::flash_attention_3, Module::flex_attention,
+      Module::xformers}},
+    {"row length for s2", [](AttentionOptions& o) { o.s2_row_length = 8; }, {Module::s2}},
+};
+
+TEST(Lower, OptionsAModuleDoesNotKnow_AreRefusedByName) {
+  for (const OptionCase& option : kOptionCases) {
+    for (const ModuleInfo& info : modules()) {
+      if (info.module == Module::eager || !info.is_built) {
+        continue;  // eager knows what any module knows
+      }
+      SCOPED_TRACE(std::string(info.name) + ", " + option.words);
+      AttentionOptions options{.is_causal = info.module == Module::s2};
+      option.set(options);
+      const std::string text = refusal(info.module, options, ErrorCode::invalid_argument);
+      if (std::count(option.known_by.begin(), option.known_by.end(), info.module) == 1) {
+        EXPECT_EQ(text, "");
+      } else {
+        EXPECT_THAT(text, AllOf(HasSubstr(info.name), HasSubstr(option.words), HasSubstr("use ")));
+      }
+    }
+  }
 }
 
 TEST(Lower, FlashWithALargeHead_IsUnsupported) {
@@ -116,8 +198,11 @@ TEST(Lower, ModulesThatAreNotBuilt_SaySo) {
 }
 
 TEST(BackendOf, BuiltModules_HaveTheirOwn) {
-  EXPECT_EQ(backend_of(Module::sdpa), Backend::cpu_tiled);
-  EXPECT_EQ(backend_of(Module::flash_attention_2), Backend::cpu_tiled);
+  for (const ModuleInfo& info : modules()) {
+    if (info.is_built && info.module != Module::eager && info.module != Module::sage) {
+      EXPECT_EQ(backend_of(info.module), Backend::cpu_tiled) << info.name;
+    }
+  }
   EXPECT_EQ(backend_of(Module::eager), Backend::cpu_eager);
 }
 
