@@ -65,13 +65,15 @@ struct Documents {
 };
 
 // Keys and values in pages, forward only: k and v are [pages, page_size, Hkv, D], and key j of
-// sequence i (document, or batch row) lies in page table[i * stride + j / page_size] at row
-// j % page_size. `lengths` [sequences] counts the keys of each. table == nullptr = not paged.
-// Documents then have q_offsets only.
+// sequence i (document, or batch row) lies in page table[i * stride + r / page_size] at row
+// r % page_size, where r = starts[i] + j (r = j without `starts`): rows before it are left padding,
+// which counts nowhere. `lengths` [sequences] counts the keys of each, padding not included.
+// table == nullptr = not paged. Documents then have q_offsets only.
 struct Pages {
   const int32_t* table = nullptr;
   int64_t stride = 0;
   const int32_t* lengths = nullptr;
+  const int32_t* starts = nullptr;
 };
 
 // Blocks of block_q queries by block_k keys, counted over the whole row. Block row r of mask m (one

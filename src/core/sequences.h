@@ -61,9 +61,10 @@ constexpr KeyPlace key_place(const Problem& problem, const Sequence& sequence, i
   if (!is_paged(problem)) {
     return {sequence.batch, sequence.k_begin + key};
   }
+  const Pages& pages = problem.pages;
   const int64_t page_size = problem.k.seq;
-  return {problem.pages.table[sequence.index * problem.pages.stride + key / page_size],
-          key % page_size};
+  const int64_t row = pages.starts != nullptr ? pages.starts[sequence.index] + key : key;
+  return {pages.table[sequence.index * pages.stride + row / page_size], row % page_size};
 }
 
 // Key/value head that serves a query head: heads come in groups of Hq / Hkv neighbours.
