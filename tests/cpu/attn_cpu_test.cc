@@ -1,16 +1,18 @@
+// The CPU kernels on every SIMD target of the CPU, against the reference.
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include <string>
 
-#include "attention_case.h"
 #include "cpu/cpu_attention.h"
 #include "cpu/target.h"
+#include "kernel_cases.h"
 #include "regard/attention.h"
+#include "tests/support/attention_judge.h"
 
-namespace regard::test {
+namespace regard::testing {
 namespace {
 
-class AttnCpu : public testing::TestWithParam<AttentionCase> {
+class AttnCpu : public ::testing::TestWithParam<AttentionCase> {
  protected:
   void TearDown() override {
     cpu::force_target("");
@@ -20,39 +22,37 @@ class AttnCpu : public testing::TestWithParam<AttentionCase> {
 
 struct BackEnd {
   const char* name;
-  ForwardFunction forward;
-  BackwardFunction backward;
+  void (*forward)(const Problem&, const ForwardOutputs&);
+  void (*backward)(const Problem&, const BackwardTensors&);
 };
 constexpr BackEnd kTiled{"tiled", cpu::forward_tiled, cpu::backward_tiled};
 constexpr BackEnd kEager{"eager", cpu::forward_eager, cpu::backward_eager};
 
-void expect_agreement(const AttentionCase& c, const BackEnd& back_end) {
-  constexpr uint32_t kSeed = 17;
-  const Judge judge(c, kSeed);
+AttentionResults run(const AttentionCase& config, const CaseOperands& operands,
+                     const BackEnd& back_end) {
+  AttentionResults results(config, operands);
+  back_end.forward(operands.problem(), results.outputs());
+  back_end.backward(operands.problem(), results.tensors(operands));
+  return results;
+}
+
+void expect_agreement(const AttentionCase& config, const BackEnd& back_end) {
+  const AttentionJudge judge(config);
   for (const std::string& target : cpu::available_targets()) {
-    SCOPED_TRACE(target + " " + back_end.name + ", seed " + std::to_string(kSeed));
+    SCOPED_TRACE(target + " " + back_end.name + ", seed " + std::to_string(config.seed));
     cpu::force_target(target);
     ASSERT_EQ(cpu::active_target(), target);
-    const Errors errors = judge.errors_of(back_end.forward, back_end.backward);
-    const double limit = tolerance(c);
-    EXPECT_LE(errors.o, limit);
-    EXPECT_LE(errors.lse, 4e-6);
-    EXPECT_LE(errors.dq, limit);
-    EXPECT_LE(errors.dk, limit);
-    EXPECT_LE(errors.dv, limit);
-    EXPECT_FALSE(errors.has_touched_gaps);
+    judge.expect_right(run(config, judge.operands(), back_end));
   }
 }
 
-void expect_same_bits(const AttentionCase& c, const BackEnd& back_end) {
+void expect_same_bits(const AttentionCase& config, const BackEnd& back_end) {
+  const CaseOperands operands(config);
   set_num_threads(1);
-  const std::vector<float> expected = all_outputs(c, back_end.forward, back_end.backward, 3);
+  const AttentionResults expected = run(config, operands, back_end);
   for (const int threads : {2, 3, 8}) {
     set_num_threads(threads);
-    const std::vector<float> got = all_outputs(c, back_end.forward, back_end.backward, 3);
-    ASSERT_EQ(got.size(), expected.size());
-    EXPECT_EQ(0, std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)))
-        << threads << " threads";
+    EXPECT_TRUE(run(config, operands, back_end).has_same_bits(expected)) << threads << " threads";
   }
 }
 
@@ -61,8 +61,8 @@ TEST_P(AttnCpu, EagerOnEveryTarget_AgreesWithReference) { expect_agreement(GetPa
 TEST_P(AttnCpu, TiledAtEveryThreadCount_GivesTheSameBits) { expect_same_bits(GetParam(), kTiled); }
 TEST_P(AttnCpu, EagerAtEveryThreadCount_GivesTheSameBits) { expect_same_bits(GetParam(), kEager); }
 
-INSTANTIATE_TEST_SUITE_P(Cases, AttnCpu, testing::ValuesIn(attention_cases()),
-                         [](const auto& test_info) { return test_info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Cases, AttnCpu, ::testing::ValuesIn(kernel_cases()),
+                         [](const auto& test_info) { return test_info.param.id(); });
 
 }  // namespace
-}  // namespace regard::test
+}  // namespace regard::testing

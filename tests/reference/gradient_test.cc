@@ -7,7 +7,7 @@
 
 #include "core/dtype.h"
 #include "reference/attention.h"
-#include "tests/api/attention_case.h"
+#include "tests/support/attention_case.h"
 
 namespace regard::testing {
 namespace {

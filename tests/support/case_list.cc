@@ -1,4 +1,4 @@
-#include "tests/api/case_list.h"
+#include "tests/support/case_list.h"
 
 #include <algorithm>
 #include <array>

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "tests/api/attention_case.h"
+#include "tests/support/attention_case.h"
 
 namespace regard::testing {
 

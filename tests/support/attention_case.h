@@ -8,20 +8,21 @@
 #include <vector>
 
 #include "regard/problem.h"
-#include "tests/api/guarded_tensor.h"
+#include "tests/support/guarded_tensor.h"
 
 namespace regard::testing {
 
 enum class Broadcast : uint8_t { full, over_batch_and_head, over_head_and_query };
 
 struct AttentionCase {
+  std::string name = {};  // instead of a description, in lists written by hand
   DType dtype = DType::f32;
   DType gradient_dtype = DType::f32;  // of dq, dk, dv
   int64_t batch = 1, q_heads = 1, kv_heads = 1, sq = 1, sk = 1, d = 8, dv = 8;
   Layout layout = Layout::bshd;
   Causal causal = Causal::none;
-  Window window;
-  std::vector<std::pair<int32_t, int32_t>> documents;  // query and key length of each
+  Window window = {};
+  std::vector<std::pair<int32_t, int32_t>> documents = {};  // query and key length of each
   bool has_mask = false, has_bias = false, has_alibi = false, has_d_lse = false;
   Broadcast broadcast = Broadcast::full;  // of mask and bias
   float softcap = 0.0f, dropout = 0.0f;

@@ -1,4 +1,4 @@
-#include "tests/api/attention_case.h"
+#include "tests/support/attention_case.h"
 
 #include <cmath>
 #include <limits>
@@ -35,17 +35,13 @@ ScoreStrides score_strides(const AttentionCase& config) {
   }
 }
 
-Shape shape_of(int64_t batch, int64_t seq, int64_t heads, int64_t dim) {
-  return {batch, seq, heads, dim};
-}
-
 }  // namespace
 
 CaseOperands::CaseOperands(const AttentionCase& c)
-    : q_(c.dtype, shape_of(c.batch, c.sq, c.q_heads, c.d), c.layout),
-      k_(c.dtype, shape_of(c.batch, c.sk, c.kv_heads, c.d), c.layout),
-      v_(c.dtype, shape_of(c.batch, c.sk, c.kv_heads, c.dv), c.layout),
-      d_o_(c.dtype, shape_of(c.batch, c.sq, c.q_heads, c.dv), c.layout),
+    : q_(c.dtype, {c.batch, c.sq, c.q_heads, c.d}, c.layout),
+      k_(c.dtype, {c.batch, c.sk, c.kv_heads, c.d}, c.layout),
+      v_(c.dtype, {c.batch, c.sk, c.kv_heads, c.dv}, c.layout),
+      d_o_(c.dtype, {c.batch, c.sq, c.q_heads, c.dv}, c.layout),
       d_lse_(c.batch, c.q_heads, c.sq),
       has_d_lse_(c.has_d_lse) {
   q_.fill(random_values(c.batch * c.sq * c.q_heads * c.d, c.q_magnitude, c.seed));
@@ -117,6 +113,9 @@ void CaseOperands::add_mask_and_bias(const AttentionCase& config) {
 }
 
 std::string AttentionCase::id() const {
+  if (!name.empty()) {
+    return name;
+  }
   const CaseOperands operands(*this);
   std::string text = api::describe(operands.problem());
   text += layout == Layout::bshd ? "_bshd" : layout == Layout::bhsd ? "_bhsd" : "_sliced";

@@ -15,6 +15,8 @@ struct Shape {
   int64_t num_elements() const { return batch * seq * heads * dim; }
 };
 
+inline Shape shape_of(const View& view) { return {view.batch, view.seq, view.heads, view.dim}; }
+
 // sliced: rows of [B, S, H, D] cut from a wider tensor, with odd gaps between heads, rows and
 // batches.
 enum class Layout : uint8_t { bshd, bhsd, sliced };
@@ -25,6 +27,8 @@ std::vector<float> dense(const View& view);
 class GuardedTensor {
  public:
   GuardedTensor(DType dtype, const Shape& shape, Layout layout);
+  GuardedTensor(GuardedTensor&&) = default;  // the memory stays where it is
+  GuardedTensor& operator=(GuardedTensor&&) = default;
 
   const View& view() const { return view_; }
 

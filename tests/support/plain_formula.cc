@@ -1,4 +1,4 @@
-#include "tests/api/plain_formula.h"
+#include "tests/support/plain_formula.h"
 
 #include <cmath>
 #include <limits>

@@ -1,4 +1,4 @@
-#include "tests/api/guarded_tensor.h"
+#include "tests/support/guarded_tensor.h"
 
 #include <algorithm>
 

@@ -1,0 +1,105 @@
+#include "tests/support/attention_judge.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/dtype.h"
+#include "reference/attention.h"
+
+namespace regard::testing {
+namespace {
+
+float rounded(float value, DType dtype) {
+  uint16_t half[2];
+  core::store(half, dtype, 0, value);
+  return core::load(half, dtype, 0);
+}
+
+double half_ulp(DType dtype) {
+  return dtype == DType::f32 ? 0x1p-24 : dtype == DType::f16 ? 0x1p-11 : 0x1p-8;
+}
+
+double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double difference = a[i] == b[i] ? 0.0 : std::abs(double{a[i]} - double{b[i]});
+    largest = difference <= largest ? largest : difference;  // NaN is kept
+  }
+  return largest;
+}
+
+double largest_magnitude(const std::vector<float>& values) {
+  double largest = 0;
+  for (const float value : values) {
+    largest = std::max(largest, std::isfinite(value) ? std::abs(double{value}) : 0.0);
+  }
+  return largest;
+}
+
+}  // namespace
+
+AttentionJudge::AttentionJudge(const AttentionCase& config)
+    : config_(config), operands_(config), exact_(operands_) {
+  reference::forward(problem(), exact_.outputs());
+  reference::backward(problem(), exact_.tensors(operands_));
+  EXPECT_TRUE(exact_.guards_intact()) << "the reference wrote outside the outputs";
+  plain_ = plain_formula(problem(), operands_.d_o(), operands_.d_lse());
+}
+
+AttentionJudge::Noise AttentionJudge::noise() const {
+  const std::vector<float> o = exact_.o.dense(), d_o = dense(operands_.d_o());
+  const auto value_dim = static_cast<size_t>(config_.dv);
+  double largest_norm = 0;
+  for (size_t row = 0; row < o.size(); row += value_dim) {
+    double norm = 0;
+    for (size_t d = row; d < row + value_dim; ++d) {
+      norm += std::pow(double{o[d]} * double{d_o[d]}, 2);
+    }
+    largest_norm = std::max(largest_norm, std::sqrt(norm));
+  }
+  return {.relative = 0x1p-23 * (1 + largest_magnitude(exact_.lse.dense())),
+          .delta =
+              (half_ulp(config_.dtype) + 0x1p-24 * static_cast<double>(config_.dv)) * largest_norm};
+}
+
+// At most 2 (with softcap 3) times the error of the plain formula in the same dtype, plus two
+// roundings of values of the tensor's size, plus `noise`.
+void AttentionJudge::expect_tensor(const char* name, const std::vector<float>& got,
+                                   const std::vector<float>& exact, const std::vector<float>& plain,
+                                   double noise) const {
+  ASSERT_EQ(got.size(), exact.size()) << name;
+  ASSERT_EQ(plain.size(), exact.size()) << name;
+  std::vector<float> shifted;
+  for (const float value : exact) {
+    shifted.push_back(rounded(rounded(value + 0.3f, config_.dtype) - 0.3f, config_.dtype));
+  }
+  const double factor = config_.softcap > 0 ? 3 : 2;
+  const double plain_error = largest_difference(plain, exact);
+  const double allowed = factor * plain_error + 2 * largest_difference(shifted, exact) + noise;
+  EXPECT_LE(largest_difference(got, exact), allowed)
+      << name << ": plain formula's error " << plain_error << ", largest value "
+      << largest_magnitude(exact);
+}
+
+void AttentionJudge::expect_right(const AttentionResults& got) const {
+  const Noise noise = this->noise();
+  const auto expect = [&](const char* name, const GuardedTensor& tensor, const GuardedTensor& exact,
+                          const std::vector<float>& plain, double delta_factor) {
+    const std::vector<float> right = exact.dense();
+    expect_tensor(name, tensor.dense(), right, plain,
+                  noise.relative * largest_magnitude(right) + delta_factor * noise.delta);
+  };
+  const double scale = std::abs(problem().scale);
+  expect("o", got.o, exact_.o, plain_.o, 0);
+  expect("dq", got.dq, exact_.dq, plain_.dq, scale * largest_magnitude(dense(problem().k)));
+  expect("dk", got.dk, exact_.dk, plain_.dk, scale * largest_magnitude(dense(problem().q)));
+  expect("dv", got.dv, exact_.dv, plain_.dv, 0);
+  // LSE is f32 whatever the operands are.
+  const std::vector<float> lse = exact_.lse.dense();
+  EXPECT_LE(largest_difference(got.lse.dense(), lse), 2e-6 * (1 + largest_magnitude(lse)));
+  EXPECT_TRUE(got.guards_intact()) << "wrote outside the outputs";
+}
+
+}  // namespace regard::testing
