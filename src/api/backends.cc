@@ -12,11 +12,15 @@ namespace regard::api {
 namespace {
 
 constexpr uint32_t kServedByReference =
-    core::bit(core::Feature::chunks) | core::bit(core::Feature::lengths);
+    core::bit(core::Feature::chunks) | core::bit(core::Feature::lengths) |
+    core::bit(core::Feature::int8_scores) | core::bit(core::Feature::rounded_values);
 
 std::string why_unsupported_by_reference(const Problem& problem) {
   if (const char* feature = core::first_unserved(problem, kServedByReference)) {
     return std::string(feature) + ": the reference does not serve it";
+  }
+  if (problem.quantization.int8_backward) {
+    return "an int8 backward: the reference does not serve it";
   }
   return "";
 }

@@ -2,10 +2,17 @@
 #include <vector>
 
 #include "reference/attention.h"
+#include "reference/quantize.h"
 #include "reference/row.h"
 
 namespace regard::reference {
 namespace {
+
+// The problem of one sequence and what its operands stand for.
+struct SequenceProblem {
+  const SequenceOperands& operands;
+  const Problem& problem;
+};
 
 // Gradients of the keys and values of one sequence and key/value head, summed over its queries and
 // query heads before they are rounded once.
@@ -33,8 +40,9 @@ double softcap_slope(double capped, double softcap) {
   return softcap > 0 ? 1 - (capped / softcap) * (capped / softcap) : 1;
 }
 
-void backward_row(const Problem& problem, const RowPosition& at, const BackwardTensors& tensors,
-                  KeyGradients& gradients) {
+void backward_row(const SequenceProblem& call, const RowPosition& at,
+                  const BackwardTensors& tensors, KeyGradients& gradients) {
+  const Problem& problem = call.problem;
   const core::Sequence& sequence = at.sequence;
   const int64_t kv_head = core::kv_head_of(problem, at.head);
   const int64_t q_seq = sequence.q_begin + at.query;
@@ -44,12 +52,12 @@ void backward_row(const Problem& problem, const RowPosition& at, const BackwardT
   const std::vector<double> d_o = load_row(tensors.d_o, sequence.batch, q_seq, at.head);
 
   std::vector<double> g;  // gradient of each weight
-  double mean_g = 0;      // sum_k p_ik g_ik
+  double mean_g = 0;      // sum_k p_ik g_ik = dO_i . O_i
   for (const SeenKey& seen : row.keys) {
     const std::vector<double> v =
         load_row(problem.v, sequence.batch, sequence.k_begin + seen.key, kv_head);
     g.push_back(seen.multiplier * dot(d_o, v));
-    mean_g += seen.weight * g.back();
+    mean_g += seen.rounded_weight * g.back();
   }
 
   std::vector<double> dq(static_cast<size_t>(problem.q.dim), 0.0);
@@ -62,11 +70,13 @@ void backward_row(const Problem& problem, const RowPosition& at, const BackwardT
     add(gradients.dk[key], scale * ds, q);
     add(gradients.dv[key], seen.weight * seen.multiplier, d_o);
   }
+  call.operands.finish_dq(kv_head, dq);
   store_row(tensors.dq, sequence.batch, q_seq, at.head, dq);
 }
 
-void backward_kv_head(const Problem& problem, const core::Sequence& sequence, int64_t kv_head,
+void backward_kv_head(const SequenceProblem& call, const core::Sequence& sequence, int64_t kv_head,
                       const BackwardTensors& tensors) {
+  const Problem& problem = call.problem;
   const auto num_keys = static_cast<size_t>(sequence.k_len);
   KeyGradients gradients;
   gradients.dk.assign(num_keys, std::vector<double>(static_cast<size_t>(problem.k.dim), 0.0));
@@ -74,7 +84,7 @@ void backward_kv_head(const Problem& problem, const core::Sequence& sequence, in
   const int64_t group = problem.q.heads / problem.k.heads;
   for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
     for (int64_t query = 0; query < sequence.q_len; ++query) {
-      backward_row(problem, {sequence, head, query}, tensors, gradients);
+      backward_row(call, {sequence, head, query}, tensors, gradients);
     }
   }
   for (int64_t key = 0; key < sequence.k_len; ++key) {
@@ -88,10 +98,12 @@ void backward_kv_head(const Problem& problem, const core::Sequence& sequence, in
 }  // namespace
 
 void backward(const Problem& problem, const BackwardTensors& tensors) {
+  SequenceOperands operands(problem);
   for (int64_t index = 0; index < core::num_sequences(problem); ++index) {
     const core::Sequence sequence = core::sequence_at(problem, index);
+    const Problem& selected = operands.of(sequence);
     for (int64_t kv_head = 0; kv_head < problem.k.heads; ++kv_head) {
-      backward_kv_head(problem, sequence, kv_head, tensors);
+      backward_kv_head({operands, selected}, sequence, kv_head, tensors);
     }
   }
 }

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "reference/attention.h"
+#include "reference/quantize.h"
 #include "reference/row.h"
 
 namespace regard::reference {
@@ -17,7 +18,7 @@ void forward_row(const Problem& problem, const RowPosition& at, const ForwardOut
     const std::vector<double> v =
         load_row(problem.v, sequence.batch, sequence.k_begin + seen.key, kv_head);
     for (size_t d = 0; d < o.size(); ++d) {
-      o[d] += seen.weight * seen.multiplier * v[d];
+      o[d] += seen.rounded_weight * seen.multiplier * v[d];
     }
   }
   store_row(outputs.o, sequence.batch, q_seq, at.head, o);
@@ -30,11 +31,13 @@ void forward_row(const Problem& problem, const RowPosition& at, const ForwardOut
 }  // namespace
 
 void forward(const Problem& problem, const ForwardOutputs& outputs) {
+  SequenceOperands operands(problem);
   for (int64_t index = 0; index < core::num_sequences(problem); ++index) {
     const core::Sequence sequence = core::sequence_at(problem, index);
+    const Problem& selected = operands.of(sequence);
     for (int64_t head = 0; head < problem.q.heads; ++head) {
       for (int64_t query = 0; query < sequence.q_len; ++query) {
-        forward_row(problem, {sequence, head, query}, outputs);
+        forward_row(selected, {sequence, head, query}, outputs);
       }
     }
   }

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/dtype.h"
+#include "core/int8_groups.h"
 #include "core/mask.h"
 #include "core/philox.h"
 
@@ -54,7 +55,7 @@ double dropout_multiplier(const Problem& problem, const RowPosition& at, int64_t
 }
 
 // Turns scores into weights. The largest score is taken out first, so that no exp overflows.
-void normalise(Row& row) {
+void normalise(Row& row, ValueFormat format) {
   double largest = -std::numeric_limits<double>::infinity();
   for (const SeenKey& seen : row.keys) {
     if (!(seen.score <= largest)) {  // a NaN score must not hide behind -inf
@@ -69,8 +70,12 @@ void normalise(Row& row) {
   for (SeenKey& seen : row.keys) {
     seen.weight = std::exp(seen.score - largest);
     sum += seen.weight;
+    seen.rounded_weight = format == ValueFormat::exact
+                              ? seen.weight
+                              : core::rounded_weight(format, static_cast<float>(seen.weight));
   }
   for (SeenKey& seen : row.keys) {
+    seen.rounded_weight /= sum;
     seen.weight /= sum;  // not exp(score - lse): a score of -3e38 swallows the logarithm
   }
   row.lse = largest + std::log(sum);
@@ -101,9 +106,10 @@ Row softmax_row(const Problem& problem, const RowPosition& at) {
                         .capped = capped,
                         .score = capped + bias_of(problem, at, key) + alibi_of(problem, at, key),
                         .weight = 0,
+                        .rounded_weight = 0,
                         .multiplier = dropout_multiplier(problem, at, key)});
   }
-  normalise(row);
+  normalise(row, problem.quantization.values);
   return row;
 }
 

@@ -21,10 +21,11 @@ struct RowPosition {
 // A key that the row sees, with the quantities of attention.h's formulas.
 struct SeenKey {
   int64_t key = 0;
-  double capped = 0;      // c: the score after softcap, before bias
-  double score = 0;       // x
-  double weight = 0;      // p
-  double multiplier = 1;  // m: 0 where dropout takes the key away
+  double capped = 0;          // c: the score after softcap, before bias
+  double score = 0;           // x
+  double weight = 0;          // p
+  double rounded_weight = 0;  // p as P V takes it: see quantize.h
+  double multiplier = 1;      // m: 0 where dropout takes the key away
 };
 
 struct Row {
