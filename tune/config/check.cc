@@ -86,12 +86,16 @@ CheckResult check_text(std::string_view text, const std::string& path,
   for (ValueFault& fault : apply_overrides(document.root, options.overrides)) {
     faults.push_back(std::move(fault));
   }
-  const ReadResult read = read_config(document.root);
+  ReadResult read = read_config(document.root);
+  read.config.source_path = path;
   const Facts facts = gather_facts(document.root, read, std::move(faults), options);
   CheckResult result;
   result.config = facts.config;
-  result.config.source_path = path;
   result.findings = apply_rules(facts);
+  for (Finding& finding : result.findings) {
+    if (!finding.line && finding.key)
+      finding.option = overriding_option(*finding.key, options.overrides);
+  }
   sort_findings(result.findings);
   return result;
 }
@@ -119,7 +123,7 @@ std::string_view severity_name(Severity severity) {
 }
 
 std::string format_finding(const Finding& finding, const std::string& path) {
-  std::string place = path;
+  std::string place = finding.option.value_or(path);
   if (finding.line) place.append(":").append(std::to_string(*finding.line));
   if (finding.line && finding.column) place.append(":").append(std::to_string(*finding.column));
   return place + ": " + std::string(severity_name(finding.severity)) + ": " + finding.message +

@@ -21,9 +21,10 @@ std::string_view severity_name(Severity severity);  // "error" | "warning" | "no
 struct Finding {
   int rule = 0;
   Severity severity = Severity::error;
-  std::optional<std::string> key;   // with its path: "datasets[0].typ"
-  std::optional<int> line, column;  // 1-based; none for overrides and for defaults
-  std::string message;              // what is wrong and what to write instead
+  std::optional<std::string> key;     // with its path: "datasets[0].typ"
+  std::optional<int> line, column;    // 1-based; none for overrides and for defaults
+  std::optional<std::string> option;  // "--learning_rate": an override says so, not the file
+  std::string message;                // what is wrong and what to write instead
 };
 
 struct CheckResult {
@@ -40,6 +41,9 @@ struct CheckOptions {
   // --key value pairs of the command line, replacing or adding top-level keys ("a.b" for nested
   // ones).
   std::vector<std::pair<std::string, std::string>> overrides;
+  // Long names of the command's own options ("max-new-tokens"), which a mistyped override may have
+  // meant.
+  std::vector<std::string> command_options{};
 };
 
 // Reads and checks one file. A file that cannot be read or parsed gives a rule 28 finding, never an
@@ -48,7 +52,8 @@ CheckResult check_file(const std::string& path, const CheckOptions& options);
 // The same for a text; `path` is only used in messages and to resolve relative paths.
 CheckResult check_text(std::string_view text, const std::string& path, const CheckOptions& options);
 
-// "FILE:LINE:COLUMN: error: message [rule N]", one line a finding.
+// "FILE:LINE:COLUMN: error: message [rule N]", one line a finding; "--key: error: ..." for what an
+// option of the command line says.
 std::string format_finding(const Finding& finding, const std::string& path);
 // The array that `regard check --json` prints.
 std::string findings_to_json(const std::vector<Finding>& findings);

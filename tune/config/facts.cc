@@ -1,6 +1,7 @@
 #include "tune/config/facts.h"
 
 #include <exception>
+#include <filesystem>
 #include <utility>
 
 #include "tune/config/resolve.h"
@@ -58,6 +59,36 @@ void read_model(Facts& facts) {
     facts.model_fault = failure.what();
   }
   if (!facts.model && facts.model_fault.empty()) facts.model_fault = "cannot be read";
+}
+
+// From the current directory, else from the file's, as the data are opened.
+bool is_data_here(const Facts& facts, const std::filesystem::path& path) {
+  const std::filesystem::path beside =
+      std::filesystem::path(facts.read.config.source_path).parent_path();
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored) || std::filesystem::exists(beside / path, ignored);
+}
+
+void look_for_data(Facts& facts, const std::string& key,
+                   const std::vector<DatasetConfig>& datasets) {
+  if (!facts.given(key) || !facts.readable(key)) return;  // rule 28 speaks
+  const std::vector<YamlNode>& entries = facts.root.find(key)->items;
+  const auto miss = [&](size_t index, const char* field, const std::string& path) {
+    const YamlNode* node = entries[index].find(field);
+    facts.missing_data.push_back({key + "[" + std::to_string(index) + "]." + field,
+                                  node == nullptr ? entries[index].mark : node->mark, path});
+  };
+  for (size_t i = 0; i < datasets.size(); ++i) {
+    const DatasetConfig& dataset = datasets[i];
+    if (dataset.data_files.empty() && !is_data_here(facts, dataset.path))
+      miss(i, "path", dataset.path);
+    // `path: json` with data_files is how the datasets library spells "these files".
+    const std::filesystem::path folder = dataset.path == "json" ? "" : dataset.path;
+    for (const std::string& name : dataset.data_files) {
+      if (!is_data_here(facts, folder / name) && !is_data_here(facts, name))
+        miss(i, "data_files", name);
+    }
+  }
 }
 
 void parse_programs(Facts& facts) {
@@ -119,13 +150,18 @@ std::string Facts::s2_key() const {
 
 Facts gather_facts(const YamlNode& root, const ReadResult& read, std::vector<ValueFault> faults,
                    const CheckOptions& options) {
-  Facts facts{root,  options, read, std::move(faults), read.config, {}, false, {}, {},
-              false, {},      {}};
+  Facts facts{.root = root,
+              .options = options,
+              .read = read,
+              .faults = std::move(faults),
+              .config = read.config};
   facts.faults.insert(facts.faults.end(), read.faults.begin(), read.faults.end());
   facts.has_bad_attn_implementation =
       !attn_implementation_fault(root.find("attn_implementation")).empty();
   facts.choices = gather_choices(facts);
   read_model(facts);
+  look_for_data(facts, "datasets", read.config.datasets);
+  look_for_data(facts, "test_datasets", read.config.test_datasets);
   parse_programs(facts);
   resolve_defaults(facts);
   return facts;

@@ -28,6 +28,13 @@ struct ModuleChoice {
   std::string text() const;  // "flash_attention: true" or "attn_implementation: sage"
 };
 
+// A file or folder that an entry of datasets or test_datasets names and that is not there.
+struct MissingData {
+  std::string key;  // "datasets[0].path"
+  YamlMark mark;    // of the value
+  std::string path;
+};
+
 struct Facts {
   const YamlNode& root;
   const CheckOptions& options;
@@ -35,14 +42,16 @@ struct Facts {
   std::vector<ValueFault> faults;  // rule 28: of values, duplicates and overrides
   Config config;                   // `read.config` with defaults resolved (resolve.h)
 
-  std::vector<ModuleChoice> choices;  // booleans that are true (s2_attention aside), then by name
+  std::vector<ModuleChoice> choices{};  // booleans that are true (s2_attention aside), then by name
   bool has_bad_attn_implementation = false;  // rule 3 applies
 
-  std::optional<ModelConfig> model;  // absent when it cannot be read
-  std::string model_fault;           // rule 32; empty when the model was read or was not asked for
-  bool is_model_missing = false;     // it was not found at all
+  std::optional<ModelConfig> model{};  // absent when it cannot be read
+  std::string model_fault{};      // rule 32; empty when the model was read or was not asked for
+  bool is_model_missing = false;  // it was not found at all
 
-  std::optional<Program> score_program, mask_program;
+  std::vector<MissingData> missing_data{};  // rule 33
+
+  std::optional<Program> score_program{}, mask_program{};
 
   const regard::Machine& machine() const { return options.machine; }
   bool is_gpu() const { return machine().kind != regard::DeviceKind::cpu; }
@@ -59,7 +68,8 @@ struct Facts {
   std::string s2_key() const;
 };
 
-// `faults` are those found before reading the values. Reads the model's configuration, no weights.
+// `faults` are those found before reading the values. Reads the model's configuration, no
+// weights, and asks whether data files are there.
 Facts gather_facts(const YamlNode& root, const ReadResult& read, std::vector<ValueFault> faults,
                    const CheckOptions& options);
 

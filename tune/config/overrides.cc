@@ -38,6 +38,13 @@ YamlNode value_node(const std::string& value) {
   return node;
 }
 
+// "--learning-rate" and "learning_rate" are the same key.
+std::string plain_key(std::string key) {
+  if (key.rfind("--", 0) == 0) key.erase(0, 2);
+  std::replace(key.begin(), key.end(), '-', '_');
+  return key;
+}
+
 std::vector<std::string> split_path(const std::string& key) {
   std::vector<std::string> parts(1);
   for (const char c : key) {
@@ -74,9 +81,8 @@ void replace(YamlNode& place, YamlNode value) {
   place = std::move(value);
 }
 
-std::optional<ValueFault> apply_one(YamlNode& root, std::string key, const std::string& value) {
-  if (key.rfind("--", 0) == 0) key.erase(0, 2);
-  std::replace(key.begin(), key.end(), '-', '_');
+std::optional<ValueFault> apply_one(YamlNode& root, const std::string& key,
+                                    const std::string& value) {
   if (find_text_fault(key) || find_text_fault(value)) {
     return ValueFault{"", {}, "an option of the command line is not UTF-8 text"};
   }
@@ -102,10 +108,22 @@ std::vector<ValueFault> apply_overrides(
     YamlNode& root, const std::vector<std::pair<std::string, std::string>>& overrides) {
   std::vector<ValueFault> faults;
   for (const auto& entry : overrides) {
-    std::optional<ValueFault> fault = apply_one(root, entry.first, entry.second);
+    std::optional<ValueFault> fault = apply_one(root, plain_key(entry.first), entry.second);
     if (fault) faults.push_back(std::move(*fault));
   }
   return faults;
+}
+
+std::optional<std::string> overriding_option(
+    const std::string& key, const std::vector<std::pair<std::string, std::string>>& overrides) {
+  const std::vector<std::string> parts = split_path(key);
+  for (const auto& entry : overrides) {
+    const std::string overridden = plain_key(entry.first);
+    const std::vector<std::string> start = split_path(overridden);
+    if (start.size() <= parts.size() && std::equal(start.begin(), start.end(), parts.begin()))
+      return "--" + overridden;
+  }
+  return std::nullopt;
 }
 
 }  // namespace tune

@@ -1,6 +1,7 @@
 // --key value of the command line, put into the tree of the file before it is read.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,5 +16,10 @@ namespace tune {
 // refuse is plain text. The marks of overrides are 0. Returns what could not be set.
 std::vector<ValueFault> apply_overrides(
     YamlNode& root, const std::vector<std::pair<std::string, std::string>>& overrides);
+
+// The option that says what stands at `key` ("datasets[0].path"), as "--datasets[0].path"; none
+// when no override does.
+std::optional<std::string> overriding_option(
+    const std::string& key, const std::vector<std::pair<std::string, std::string>>& overrides);
 
 }  // namespace tune

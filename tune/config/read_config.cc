@@ -20,6 +20,11 @@ std::string shown(const YamlNode& node) {
   return node.is_quoted ? "the text \"" + text + "\"" : text;
 }
 
+std::optional<bool> plain_boolean(const YamlNode& node) {
+  const bool is_plain = node.kind == YamlNode::Kind::scalar && !node.is_quoted;
+  return is_plain ? parse_boolean(node.text) : std::nullopt;
+}
+
 class ReadVisitor final : public FieldVisitor {
  public:
   ReadVisitor(const YamlNode& mapping, std::string prefix, ReadResult& result)
@@ -77,10 +82,8 @@ class ReadVisitor final : public FieldVisitor {
   }
 
   void read(const Context& context, bool& target) {
-    const YamlNode& node = context.node;
-    const bool plain = node.kind == YamlNode::Kind::scalar && !node.is_quoted;
-    const std::optional<bool> value = plain ? parse_boolean(node.text) : std::nullopt;
-    if (!value) return wrong_type(context, node, "write true or false without quotes");
+    const std::optional<bool> value = plain_boolean(context.node);
+    if (!value) return wrong_type(context, context.node, "write true or false without quotes");
     target = *value;
   }
 
@@ -142,6 +145,11 @@ class ReadVisitor final : public FieldVisitor {
     // What attn_implementation may say is rule 3, its type included.
     if (context.spec.is_checked_by_rule_3 && is_plain_boolean_or_number(context.node)) return;
     if (context.spec.is_checked_by_rule_3 && context.node.kind != YamlNode::Kind::scalar) return;
+    const std::optional<bool> flag = plain_boolean(context.node);
+    if (context.spec.takes_boolean && flag) {
+      target = *flag ? "true" : "";
+      return;
+    }
     const std::optional<std::string> text = text_of(context, context.node);
     if (!text) return;
     if (text->empty() && !target.empty() && !context.spec.is_read_from_empty_text) {

@@ -16,7 +16,7 @@ constexpr PurposeSet kReadsData = kTrain | kPrepare | kEvaluate;
 constexpr PurposeSet kAll = kAttends | kPrepare | kMerge;
 
 // A merge attends to nothing and packs nothing, so it hears of neither.
-constexpr std::array<Rule, 32> kRules = {{
+constexpr std::array<Rule, 33> kRules = {{
     {1, kAttends | kPrepare, rules::one_boolean},
     {2, kAttends | kPrepare, rules::boolean_or_name},
     {3, kAttends | kPrepare, rules::canonical_name},
@@ -49,6 +49,7 @@ constexpr std::array<Rule, 32> kRules = {{
     {30, kAttends, rules::module_serves_model},
     {31, kAll, rules::required_keys},
     {32, kAll, rules::model_found},
+    {33, kReadsData, rules::data_found},
 }};
 
 }  // namespace

@@ -91,6 +91,7 @@ void key_pairs(const Facts&, Report&);
 void longer_than_model(const Facts&, Report&);
 void required_keys(const Facts&, Report&);
 void model_found(const Facts&, Report&);
+void data_found(const Facts&, Report&);
 // Keys and values (rules_keys.cc)
 void reporting_key(const Facts&, Report&);
 void unsupported_key(const Facts&, Report&);

@@ -1,4 +1,5 @@
 // Rules 25 to 28: keys that Axolotl knows, keys that nobody knows, and values that cannot be read.
+#include <algorithm>
 #include <string>
 
 #include "tune/config/axolotl_keys.h"
@@ -19,21 +20,42 @@ bool is_false(const YamlNode& node) {
   return value.has_value() && !*value;
 }
 
-// The nearest key of ours, or of Axolotl's when the name is clearly a misspelling of that.
-std::string hint(const UnknownKey& unknown) {
-  const std::string ours = nearest_key(unknown.name, unknown.candidates);
+std::string with_underscores(std::string name) {
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
+// What to write instead of an unknown option: the nearest of the command's own and of the keys.
+std::string option_hint(const UnknownKey& unknown, const std::vector<std::string>& options) {
+  std::vector<std::string> candidates;
   if (unknown.is_top_level) {
-    const std::string theirs = nearest_key(unknown.name, axolotl_key_names());
-    const std::string_view name = std::string_view(unknown.name).substr(0, 64);
-    const int distance = edit_distance(name, theirs);
-    // A third of the letters wrong is still a misspelling; more than that is another word.
-    const bool is_misspelling = 3 * static_cast<size_t>(distance) <= name.size();
-    if (is_misspelling && distance < edit_distance(name, ours)) {
-      const bool ignored = find_axolotl_key(theirs)->kind == AxolotlKeyKind::no_effect;
-      return "the nearest key is " + theirs + ", which " +
-             (ignored ? "Regard ignores: remove it" : "Regard does not support: remove it");
-    }
+    for (const std::string& option : options) candidates.push_back(with_underscores(option));
   }
+  candidates.insert(candidates.end(), unknown.candidates.begin(), unknown.candidates.end());
+  std::string nearest = nearest_key(unknown.name, candidates);
+  if (nearest.empty()) {
+    return "no option and no key has a name like it; --help lists the options, docs/keys.md the "
+           "keys";
+  }
+  for (const std::string& option : options) {
+    if (with_underscores(option) == nearest) nearest = option;
+  }
+  const std::string path = unknown.key.substr(0, unknown.key.size() - unknown.name.size());
+  return "the nearest is --" + path + nearest;
+}
+
+// The nearest key of ours, or of Axolotl's when that is nearer.
+std::string key_hint(const UnknownKey& unknown) {
+  const std::string ours = nearest_key(unknown.name, unknown.candidates);
+  const std::string theirs =
+      unknown.is_top_level ? nearest_key(unknown.name, axolotl_key_names()) : "";
+  const auto distance = [&](const std::string& key) { return edit_distance(unknown.name, key); };
+  if (!theirs.empty() && (ours.empty() || distance(theirs) < distance(ours))) {
+    const bool is_ignored = find_axolotl_key(theirs)->kind == AxolotlKeyKind::no_effect;
+    return "the nearest key is " + theirs + ", which " +
+           (is_ignored ? "Regard ignores: remove it" : "Regard does not support: remove it");
+  }
+  if (ours.empty()) return "no key has a name like it; docs/keys.md lists all: remove the line";
   return "the nearest key is " + ours + ": write that, or remove the line";
 }
 
@@ -64,8 +86,11 @@ void unsupported_key(const Facts& facts, Report& report) {
 void unknown_key(const Facts& facts, Report& report) {
   for (const UnknownKey& unknown : facts.read.unknown_keys) {
     if (axolotl_key(unknown) != nullptr) continue;
+    const std::string name = unknown.key.substr(0, 120);
     report.error(unknown.key, unknown.mark,
-                 "unknown key " + unknown.key.substr(0, 120) + ": " + hint(unknown));
+                 unknown.value->is_override
+                     ? "unknown option: " + option_hint(unknown, facts.options.command_options)
+                     : "unknown key " + name + ": " + key_hint(unknown));
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include "tune/config/resolve.h"
 #include "tune/config/rules.h"
+#include "tune/config/version_text.h"
 
 namespace tune {
 namespace {
@@ -18,11 +19,6 @@ constexpr ToolkitVersion kFlashRocm{6, 0};
 
 bool is_below_ampere(const Facts& facts) {
   return facts.machine().kind == DeviceKind::nvidia && facts.machine().compute_capability < kAmpere;
-}
-
-std::string version_text(ToolkitVersion version) {
-  if (version == ToolkitVersion{}) return "none found";
-  return std::to_string(version.major) + "." + std::to_string(version.minor);
 }
 
 std::string device_text(const regard::Machine& machine) {

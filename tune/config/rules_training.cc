@@ -1,4 +1,4 @@
-// Rules 20, 23, 24, 29, 31 and 32: what training needs beside the attention module.
+// Rules 20, 23, 24, 29 and 31 to 33: what training needs beside the attention module.
 #include <array>
 #include <string>
 
@@ -154,6 +154,15 @@ void model_found(const Facts& facts, Report& report) {
     message += "; Regard reads the architectures llama, mistral, qwen2 and qwen3";
   }
   report.error("base_model", facts.mark("base_model"), message);
+}
+
+void data_found(const Facts& facts, Report& report) {
+  for (const MissingData& missing : facts.missing_data) {
+    report.error(missing.key, missing.mark,
+                 missing.key + ": no file or folder " + missing.path +
+                     ", neither from the current directory nor beside the configuration: write "
+                     "where the .jsonl or .json file is (a data set of a hub is downloaded first)");
+  }
 }
 
 }  // namespace rules

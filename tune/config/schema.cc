@@ -212,7 +212,8 @@ void visit_evaluation(FieldVisitor& v, Config& c) {
   v.field(
       "resume_from_checkpoint", &c.resume_from_checkpoint,
       {.help = "Continue from this checkpoint folder, true = from the newest in output_dir, auto = "
-               "true if there is one, else from the beginning."});
+               "true if there is one, else from the beginning.",
+       .takes_boolean = true});
   v.field("auto_resume_from_checkpoints", &c.auto_resume_from_checkpoints,
           {.help = "Continue from the newest checkpoint in output_dir, if there is one."});
   v.field("loss_watchdog_threshold", &c.loss_watchdog_threshold,

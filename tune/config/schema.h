@@ -41,6 +41,7 @@ struct KeySpec {
   std::string_view required_for{};           // "train": null is rule 31; empty = optional
   bool is_read_from_empty_text = false;      // "" means something (datasets[].type)
   bool is_checked_by_rule_3 = false;         // attn_implementation: rule 3 judges its type too
+  bool takes_boolean = false;  // a text; a plain true is the text "true", false is not given
 };
 
 class FieldVisitor {
@@ -66,7 +67,9 @@ std::vector<std::string> config_key_names();
 std::vector<std::string> dataset_key_names();
 
 // The entry of `candidates` with the smallest edit distance (Damerau-Levenshtein, neighbours may
-// swap) to `key`; the first of equals. Empty for no candidates.
+// swap) to `key`; the first of equals. Empty when more than a quarter of the letters of `key` would
+// have to change (one is allowed from three letters on): that is another word, and naming it would
+// mislead.
 std::string nearest_key(std::string_view key, const std::vector<std::string>& candidates);
 int edit_distance(std::string_view a, std::string_view b);
 

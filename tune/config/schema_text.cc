@@ -108,7 +108,11 @@ std::string nearest_key(std::string_view key, const std::vector<std::string>& ca
       nearest_distance = distance;
     }
   }
-  return nearest == nullptr ? std::string() : *nearest;
+  // A quarter of the letters: "attention" is 3 of 9 away from s2_attention, and is not that.
+  const size_t allowed = start.size() < 3 ? 0 : std::max<size_t>(1, start.size() / 4);
+  const bool is_misspelling =
+      nearest != nullptr && static_cast<size_t>(nearest_distance) <= allowed;
+  return is_misspelling ? *nearest : std::string();
 }
 
 }  // namespace tune

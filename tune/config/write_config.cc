@@ -131,6 +131,7 @@ class ReferenceWriter final : public FieldVisitor {
 
   void field(std::string_view key, FieldRef field, const KeySpec& spec) override {
     std::string type(field_type_name(field));
+    if (spec.takes_boolean) type += ", true or false";
     if (!spec.choices.empty()) type = in_code(spec.choices);
     if (!spec.range.text().empty()) type += " " + spec.range.text();
     if (!spec.map_keys.empty()) type += " with the keys " + in_code(spec.map_keys);

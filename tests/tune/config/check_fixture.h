@@ -29,6 +29,7 @@ class RuleTest : public ::testing::Test {
               ("regard_config_" + std::string(info->test_suite_name()) + "_" + info->name());
     std::filesystem::remove_all(folder_);
     write_model({});
+    write_file("data.jsonl", "{}\n");
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
@@ -59,7 +60,8 @@ class RuleTest : public ::testing::Test {
   // `lines` first, so that their numbers count from 1, then the rest of a complete file.
   std::string file(const std::string& lines) const {
     return lines + "base_model: " + model() +
-           "\ndatasets:\n  - path: data.jsonl\n    type: alpaca\nlearning_rate: 2e-4\n"
+           "\ndatasets:\n  - path: " + (folder_ / "data.jsonl").string() +
+           "\n    type: alpaca\nlearning_rate: 2e-4\n"
            "micro_batch_size: 2\ngradient_accumulation_steps: 4\n";
   }
 
@@ -69,7 +71,7 @@ class RuleTest : public ::testing::Test {
   }
   CheckResult check(const std::string& lines, const regard::Machine& machine,
                     Purpose purpose = Purpose::train) const {
-    return check_text(file(lines), "run.yml", {machine, purpose, {}});
+    return check_text(file(lines), (folder_ / "run.yml").string(), {machine, purpose, {}});
   }
 
   std::filesystem::path folder_;

@@ -125,6 +125,7 @@ TEST_F(CheckText, BomAndCrlf_AreRead) {
 }
 
 TEST_F(CheckText, AnchorsAndMergeKeys_AreRead) {
+  for (const std::string name : {"a.jsonl", "b.jsonl"}) write_file(name, "{}\n");
   const CheckResult result = check(
       "test_datasets:\n  - &one {path: a.jsonl, type: alpaca, split: train}\n"
       "  - <<: *one\n    path: b.jsonl\ntokens: &words [x, y]\nlora_target_modules: *words\n");
@@ -176,6 +177,18 @@ TEST_F(CheckText, Override_OfARule_HasNoLine) {
   expect_one(with(file(""), {{"attn_implementation", "flash"}}), 3, Severity::error,
              "attn_implementation", 0);
   expect_one(with(file(""), {{"sed", "1"}}), 27, Severity::error, "sed", 0, {"seed"});
+}
+
+TEST_F(CheckText, Override_ThatIsWrong_IsReportedByTheOptionNotTheFile) {
+  const auto text_of = [&](const std::string& key, const std::string& value, int rule) {
+    return format_finding(findings_of(with(file(""), {{key, value}}), rule).at(0), "run.yml");
+  };
+  EXPECT_EQ(text_of("learning-rate", "fast", 28).rfind("--learning_rate: error: ", 0), 0u);
+  EXPECT_EQ(text_of("datasets.0.type", "apalca", 28).rfind("--datasets.0.type: error: ", 0), 0u);
+  EXPECT_EQ(text_of("datasets", "[{path: gone.jsonl}]", 33).rfind("--datasets: error: ", 0), 0u);
+  EXPECT_EQ(text_of("attn_implementation", "flash", 3).rfind("--attn_implementation: ", 0), 0u);
+  // A default that no option set stays the file's.
+  EXPECT_EQ(text_of("seed", "5", 22).rfind("run.yml: set: ", 0), 0u);
 }
 
 TEST_F(CheckText, Override_Null_TakesTheKeyBack) {
@@ -252,6 +265,7 @@ TEST_F(CheckText, RoundTrip_EverythingSet_IsEqual) {
 }
 
 TEST_F(CheckText, RoundTrip_EveryDatasetKey_IsEqual) {
+  for (const std::string name : {"x", "y", "one.jsonl"}) write_file(name, "{}\n");
   const CheckResult result = check(
       "test_datasets:\n  - {path: a b.jsonl, type: chat_template, name: n, split: s, ds_type: json,"
       " data_files: [x, y], field: f, field_messages: m, message_property_mappings: {role: from,"
@@ -330,6 +344,9 @@ TEST(NearestKey, Misspellings_FindTheirKey) {
   EXPECT_EQ(nearest_key("lora-r", keys), "lora_r");
   EXPECT_EQ(nearest_key("micro_batchsize", keys), "micro_batch_size");
   EXPECT_EQ(nearest_key("anything", {}), "");
+  EXPECT_EQ(nearest_key("learnin_raet", keys), "learning_rate");
+  for (const std::string other : {"attention", "temperature", "x", "gpu_count", "no_such_thing"})
+    EXPECT_EQ(nearest_key(other, keys), "") << other;
   EXPECT_EQ(edit_distance("abcd", "abdc"), 1);  // neighbours may swap
   EXPECT_EQ(edit_distance("kitten", "sitting"), 3);
   EXPECT_EQ(edit_distance("", "abc"), 3);

@@ -64,8 +64,32 @@ TEST_F(RuleKeys, Rule27_UnknownKey_NamesTheNearest) {
              {"learning_rate"});
   expect_one(check("flash_atention: true\n"), 27, Severity::error, "flash_atention", 1,
              {"flash_attention"});
-  expect_one(check("attention: flash\n"), 27, Severity::error, "attention", 1);
   expect_none(check("seed: 1\n"), 27);
+}
+
+TEST_F(RuleKeys, Rule27_AnotherWord_GetsNoSuggestion) {
+  for (const std::string key : {"attention", "bananas", "q"}) {
+    const CheckResult result = check(key + ": flash\n");
+    expect_one(result, 27, Severity::error, key, 1, {"docs/keys.md"});
+    EXPECT_EQ(findings_of(result, 27)[0].message.find("nearest"), std::string::npos);
+  }
+}
+
+TEST_F(RuleKeys, Rule27_Option_NamesTheNearestKeyOrOptionOfTheCommand) {
+  const auto message = [&](const std::string& key) {
+    CheckOptions options{regard::describe_machine("cpu"), Purpose::infer, {{key, "1"}}};
+    options.command_options = {"max-new-tokens", "temperature", "base"};
+    const Finding finding = findings_of(check_text(file(""), "run.yml", options), 27).at(0);
+    return format_finding(finding, "run.yml");
+  };
+  EXPECT_EQ(message("learning_rat"),
+            "--learning_rat: error: unknown option: the nearest is --learning_rate [rule 27]");
+  EXPECT_EQ(message("max_new_token"),
+            "--max_new_token: error: unknown option: the nearest is --max-new-tokens [rule 27]");
+  EXPECT_EQ(
+      message("datasets[0].typ"),
+      "--datasets[0].typ: error: unknown option: the nearest is --datasets[0].type [rule 27]");
+  EXPECT_EQ(message("bananas").find("nearest"), std::string::npos) << message("bananas");
 }
 
 TEST_F(RuleKeys, Rule27_NestedKey_HasItsPath) {
@@ -125,6 +149,19 @@ TEST_F(RuleKeys, Rule28_BooleanKey_TakesThePlainWordsOnly) {
                {"true or false"});
   }
   expect_one(check("bf16: \"true\"\n"), 28, Severity::error, "bf16", 1, {"auto"});
+}
+
+TEST_F(RuleKeys, Rule28_ResumeFromCheckpoint_TakesAPlainBooleanToo) {
+  for (const std::string word : {"true", "yes", "\"true\""}) {
+    const CheckResult result = check("resume_from_checkpoint: " + word + "\n");
+    expect_none(result, 28);
+    EXPECT_EQ(result.config.resume_from_checkpoint, "true") << word;
+  }
+  EXPECT_EQ(check("resume_from_checkpoint: false\n").config.resume_from_checkpoint, "");
+  EXPECT_EQ(check("resume_from_checkpoint: out/checkpoint-5\n").config.resume_from_checkpoint,
+            "out/checkpoint-5");
+  expect_one(check("resume_from_checkpoint: 5\n"), 28, Severity::error, "resume_from_checkpoint", 1,
+             {"quotes"});
 }
 
 TEST_F(RuleKeys, Rule28_Numbers_MayBeQuotedAndHaveExponents) {

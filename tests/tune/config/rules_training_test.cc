@@ -1,4 +1,4 @@
-// Rules 20, 23, 24, 29, 31 and 32, and which rules each command asks.
+// Rules 20, 23, 24, 29 and 31 to 33, and which rules each command asks.
 #include "check_fixture.h"
 
 namespace tune {
@@ -205,6 +205,36 @@ TEST_F(RuleTraining, Purpose_Infer_ChecksHardwareAndNoTrainingKeys) {
   EXPECT_EQ(findings_of(result, 14).size(), 1u);
   expect_none(result, 15);
   expect_none(result, 24);
+}
+
+TEST_F(RuleTraining, Rule33_DataThatIsNotThere_IsAnErrorAtItsLine) {
+  write_file("rows/a.jsonl", "{}\n");
+  const std::string folder = folder_.string();
+  const CheckResult result = check(
+      "test_datasets:\n  - {path: rows}\n  - path: rows/gone.jsonl\n"
+      "  - {path: rows, data_files: [a.jsonl, b.jsonl]}\n"
+      "  - {path: json, data_files: [rows/a.jsonl, data.jsonl]}\n  - path: " +
+      folder + "/none\n");
+  const std::vector<Finding> found = findings_of(result, 33);
+  ASSERT_EQ(found.size(), 3u) << all_findings(result);
+  const std::vector<std::pair<std::string, int>> expected = {{"test_datasets[1].path", 3},
+                                                             {"test_datasets[2].data_files", 4},
+                                                             {"test_datasets[4].path", 6}};
+  for (size_t i = 0; i < found.size(); ++i) {
+    EXPECT_EQ(found[i].severity, Severity::error);
+    EXPECT_EQ(found[i].key.value_or(""), expected[i].first);
+    EXPECT_EQ(found[i].line.value_or(0), expected[i].second);
+  }
+  EXPECT_NE(found[0].message.find("rows/gone.jsonl"), std::string::npos) << found[0].message;
+  EXPECT_NE(found[1].message.find("b.jsonl"), std::string::npos) << found[1].message;
+}
+
+TEST_F(RuleTraining, Rule33_Commands_ThatReadNoData_DoNotAsk) {
+  std::filesystem::remove(folder_ / "data.jsonl");
+  for (const Purpose purpose : {Purpose::train, Purpose::preprocess, Purpose::evaluate})
+    EXPECT_EQ(findings_of(check("", "cpu", purpose), 33).size(), 1u);
+  for (const Purpose purpose : {Purpose::infer, Purpose::merge})
+    expect_none(check("", "cpu", purpose), 33);
 }
 
 }  // namespace
