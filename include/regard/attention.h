@@ -13,10 +13,11 @@ namespace regard {
 
 // Which implementation computes a Problem.
 enum class Backend : uint8_t {
-  automatic,  // the first of the ordered list that supports the problem
-  cpu_tiled,  // SIMD, threaded, no Sq x Sk memory
-  cpu_eager,  // materialised scores, SIMD: the yardstick `eager` means
-  reference,  // plain loops in double: the specification; slow
+  automatic,   // the first of the ordered list that supports the problem
+  cpu_tiled,   // SIMD, threaded, no Sq x Sk memory
+  cpu_decode,  // SIMD, forward only: few query rows against many keys, and pages
+  cpu_eager,   // materialised scores, SIMD: the yardstick `eager` means
+  reference,   // plain loops in double: the specification; slow
 };
 
 // Empty when `backend` can compute `problem`; else one sentence with the value and the limit.
@@ -24,6 +25,10 @@ REGARD_API std::string why_unsupported(Backend backend, const Problem& problem);
 
 // The back end a module runs on here. A named module never falls back in silence.
 REGARD_API Backend backend_of(Module module);
+
+// The same for the forward of one problem that no backward follows: cpu_decode where the module
+// means exact attention and that kernel serves the problem (few query rows, or pages).
+REGARD_API Backend backend_of(Module module, const Problem& problem);
 
 // Computes O (and LSE where asked). Deterministic: the same inputs give the same bits at every
 // thread count. Throws Error(invalid_argument) for a problem that contradicts itself,

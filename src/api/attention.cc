@@ -88,6 +88,13 @@ Backend backend_of(Module module) {
   return module == Module::eager ? Backend::cpu_eager : Backend::cpu_tiled;
 }
 
+Backend backend_of(Module module, const Problem& problem) {
+  const Backend backend = backend_of(module);
+  const bool is_exact = backend == Backend::cpu_tiled;
+  return is_exact && why_unsupported(Backend::cpu_decode, problem).empty() ? Backend::cpu_decode
+                                                                           : backend;
+}
+
 void attention_forward(const Problem& problem, const ForwardOutputs& outputs, Backend backend) {
   run_guarded([&] {
     const Problem valid = api::validated(problem);
@@ -96,7 +103,7 @@ void attention_forward(const Problem& problem, const ForwardOutputs& outputs, Ba
       return;
     }
     prepare_engine();
-    api::choose_backend(backend, valid).forward(valid, outputs);
+    api::choose_backend(backend, api::Pass::forward, valid).forward(valid, outputs);
   });
 }
 
@@ -110,7 +117,7 @@ void attention_backward(const Problem& problem, const BackwardTensors& tensors, 
       return;
     }
     prepare_engine();
-    api::choose_backend(backend, valid).backward(valid, tensors);
+    api::choose_backend(backend, api::Pass::backward, valid).backward(valid, tensors);
   });
 }
 

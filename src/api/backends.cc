@@ -26,6 +26,8 @@ std::string why_unsupported_by_reference(const Problem& problem) {
 }
 
 constexpr std::array kBackends = {
+    BackendEntry{Backend::cpu_decode, "cpu_decode", true, cpu::why_unsupported_decode,
+                 cpu::forward_decode, nullptr},
     BackendEntry{Backend::cpu_tiled, "cpu_tiled", true, cpu::why_unsupported_tiled,
                  cpu::forward_tiled, cpu::backward_tiled},
     // Not automatic: whoever asks for materialised scores asks for them by name.
@@ -45,21 +47,29 @@ const BackendEntry& find_backend(Backend backend) {
               "backend " + std::to_string(static_cast<int>(backend)) + " is not in the list");
 }
 
+// Empty when the entry can compute this pass of the problem.
+std::string why_unsupported(const BackendEntry& entry, Pass pass, const Problem& problem) {
+  if (pass == Pass::backward && entry.backward == nullptr) {
+    return "has a forward only; name cpu_tiled, or none";
+  }
+  return entry.why_unsupported(problem);
+}
+
 }  // namespace
 
 std::span<const BackendEntry> backends() { return kBackends; }
 
-const BackendEntry& choose_backend(Backend backend, const Problem& problem) {
+const BackendEntry& choose_backend(Backend backend, Pass pass, const Problem& problem) {
   if (backend != Backend::automatic) {
     const BackendEntry& entry = find_backend(backend);
-    if (const std::string reason = entry.why_unsupported(problem); !reason.empty()) {
+    if (const std::string reason = why_unsupported(entry, pass, problem); !reason.empty()) {
       throw Error(ErrorCode::unsupported,
                   std::string(entry.name) + ": " + reason + " [" + describe(problem) + "]");
     }
     return entry;
   }
   for (const BackendEntry& entry : kBackends) {
-    if (entry.is_automatic && entry.why_unsupported(problem).empty()) {
+    if (entry.is_automatic && why_unsupported(entry, pass, problem).empty()) {
       return entry;
     }
   }

@@ -15,13 +15,15 @@ struct BackendEntry {
   bool is_automatic;  // may be taken when the user left the choice open
   std::string (*why_unsupported)(const Problem&);
   void (*forward)(const Problem&, const ForwardOutputs&);
-  void (*backward)(const Problem&, const BackwardTensors&);
+  void (*backward)(const Problem&, const BackwardTensors&);  // nullptr = forward only
 };
 
 std::span<const BackendEntry> backends();
 
-// The entry that computes `problem`: the named one, or the first automatic one that can. Throws
-// Error(unsupported) with the reason where there is none.
-const BackendEntry& choose_backend(Backend backend, const Problem& problem);
+enum class Pass : uint8_t { forward, backward };
+
+// The entry that computes `pass` of `problem`: the named one, or the first automatic one that can.
+// Throws Error(unsupported) with the reason where there is none.
+const BackendEntry& choose_backend(Backend backend, Pass pass, const Problem& problem);
 
 }  // namespace regard::api

@@ -5,6 +5,7 @@
 
 #include "core/features.h"
 #include "cpu/attn_bwd_cpu.h"
+#include "cpu/attn_decode_cpu.h"
 #include "cpu/attn_eager_cpu.h"
 #include "cpu/attn_fwd_cpu.h"
 #include "regard/attention.h"
@@ -15,6 +16,11 @@ namespace {
 // Parts of a Problem beyond operands, causal, window, documents, mask, bias, ALiBi, softcap,
 // dropout.
 constexpr uint32_t kServedByTiled = core::bit(core::Feature::chunks);
+constexpr uint32_t kServedByDecode =
+    core::bit(core::Feature::chunks) | core::bit(core::Feature::lengths) |
+    core::bit(core::Feature::pages) | core::bit(core::Feature::block_mask) |
+    core::bit(core::Feature::sink) | core::bit(core::Feature::descale) |
+    core::bit(core::Feature::f8);
 constexpr uint32_t kServedByEager = 0;
 
 // Above it one block of keys, dK and dV no longer fits the second-level cache.
@@ -56,6 +62,25 @@ void forward_tiled(const Problem& problem, const ForwardOutputs& outputs) {
 
 void backward_tiled(const Problem& problem, const BackwardTensors& tensors) {
   attn_bwd_cpu({&problem, &tensors, num_threads()});
+}
+
+std::string why_unsupported_decode(const Problem& problem) {
+  if (const char* feature = core::first_unserved(problem, kServedByDecode)) {
+    return std::string(feature) + ": the decode kernel does not serve it";
+  }
+  // Only this kernel reads pages and heads above the tiled kernels' limit, however many rows.
+  if (!core::is_paged(problem) && head_size_limit(problem).empty()) {
+    const int64_t rows = most_decode_rows(problem);
+    if (rows > kMostDecodeRows) {
+      return std::to_string(rows) + " query rows a key/value head: the decode kernel takes up to " +
+             std::to_string(kMostDecodeRows);
+    }
+  }
+  return length_limit(problem);
+}
+
+void forward_decode(const Problem& problem, const ForwardOutputs& outputs) {
+  attn_decode_cpu({&problem, &outputs, num_threads()});
 }
 
 std::string why_unsupported_eager(const Problem& problem) {

@@ -19,6 +19,10 @@ std::string why_unsupported_tiled(const Problem& problem);
 void forward_tiled(const Problem& problem, const ForwardOutputs& outputs);
 void backward_tiled(const Problem& problem, const BackwardTensors& tensors);
 
+// Forward only: few query rows against many keys, and any number of rows against pages.
+std::string why_unsupported_decode(const Problem& problem);
+void forward_decode(const Problem& problem, const ForwardOutputs& outputs);
+
 std::string why_unsupported_eager(const Problem& problem);
 void forward_eager(const Problem& problem, const ForwardOutputs& outputs);
 void backward_eager(const Problem& problem, const BackwardTensors& tensors);

@@ -19,6 +19,8 @@ class AttentionJudge {
 
   // GoogleTest expectations, one for each output, and that nothing beside the outputs was touched.
   void expect_right(const AttentionResults& got) const;
+  // The same where no backward ran.
+  void expect_forward_right(const AttentionResults& got) const;
 
  private:
   // What tiling costs in principle, where the plain formula may be exact by luck:
