@@ -2,11 +2,14 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -40,6 +43,30 @@ std::string cause_text(int error) {
       return std::strerror(error);
   }
 }
+
+// Creates a file beside `path` that no other writer has; its name goes to `aside`. -1 with errno.
+int create_aside(const std::string& path, std::string& aside) {
+  static std::atomic<uint64_t> num_created{0};
+  // Only what a killed process of the same number left makes a name taken; the next one is free
+  // sooner or later.
+  for (;;) {
+    aside = path + "." + std::to_string(::getpid()) + "-" + std::to_string(num_created++) + kAside;
+    const int fd = ::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd >= 0 || errno != EEXIST) return fd;
+  }
+}
+
+// The process that writes a file aside, of the name without suffix ("config.yml.1234-0"); 0 when
+// the name says none.
+pid_t writer_of(const std::string& name) {
+  const std::string digits = name.substr(name.rfind('.') + 1);
+  pid_t writer = 0;
+  const char* end = digits.data() + digits.size();
+  const auto [stop, error] = std::from_chars(digits.data(), end, writer);
+  return error == std::errc() && stop != end && *stop == '-' && writer > 0 ? writer : 0;
+}
+
+bool is_alive(pid_t process) { return ::kill(process, 0) == 0 || errno == EPERM; }
 
 [[noreturn]] void fail_write(const std::string& path, int error) {
   throw Error("cannot write " + path + ": " + cause_text(error));
@@ -103,12 +130,12 @@ bool exchange_names(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-FileAside::FileAside(const std::string& path) : path_(path), aside_(path + kAside) {
+FileAside::FileAside(const std::string& path) : path_(path) {
   std::error_code error;
   if (fs::is_directory(path_, error)) {
     throw Error("cannot write " + path_ + ": a folder of this name is there");
   }
-  fd_ = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  fd_ = create_aside(path_, aside_);
   if (fd_ >= 0) return;
   if (errno == ENOENT) {
     throw Error("cannot write " + path_ + ": the folder " + parent_of(path_) + " does not exist");
@@ -145,6 +172,18 @@ void write_file_atomically(const std::string& path, std::string_view content) {
   FileAside file(path);
   file.write(content);
   file.commit();
+}
+
+void remove_unfinished_files(const std::string& folder) {
+  std::error_code error;
+  fs::directory_iterator entry(folder, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    const fs::path& path = entry->path();
+    std::error_code ignored;
+    if (path.extension() != kAside || !entry->is_regular_file(ignored)) continue;
+    const pid_t writer = writer_of(path.stem().string());
+    if (writer == 0 || !is_alive(writer)) fs::remove(path, ignored);
+  }
 }
 
 void replace_folder(const std::string& fresh, const std::string& path, bool try_exchange) {

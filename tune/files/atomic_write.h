@@ -1,12 +1,13 @@
 // Files and folders that appear whole or not at all, kill -9 and full disks included.
 //
-// TMP and OLD stand for path.regard-tmp and path.regard-old, beside `path`.
-// A file is written as TMP, synced, renamed; then its folder is synced. A folder is filled as TMP
-// and put in place by one exchange of names (Linux renameat2), so that at every moment `path` is
-// the whole old folder or the whole new one. A file system without that exchange needs two renames:
-// path -> OLD, TMP -> path. Killed between the two, OLD is the good one, and recover_folder puts it
-// back; whoever reads such folders calls it first. Names ending in .regard-tmp or .regard-old are
-// never results.
+// A file is written as path.PID-N.regard-tmp (the process, and its N-th file), synced, renamed;
+// then its folder is synced. Two writers of one file never share a name, so the file is whole
+// whoever comes last. TMP and OLD stand for path.regard-tmp and path.regard-old of a folder `path`,
+// which has one writer at a time. A folder is filled as TMP and put in place by one exchange of
+// names (Linux renameat2), so that at every moment `path` is the whole old folder or the whole new
+// one. A file system without that exchange needs two renames: path -> OLD, TMP -> path. Killed
+// between the two, OLD is the good one, and recover_folder puts it back; whoever reads such folders
+// calls it first. Names ending in .regard-tmp or .regard-old are never results.
 #pragma once
 
 #include <cstddef>
@@ -36,8 +37,13 @@ void recover_folder(const std::string& folder);
 // renames of file systems without an exchange.
 void replace_folder(const std::string& fresh, const std::string& path, bool try_exchange = true);
 
-// A file under way: bytes go to TMP until commit() syncs it and renames it to `path`. Destroyed
-// without commit, nothing is left of it.
+// Removes the files in `folder` (not below it) that a killed write_file_atomically left
+// half-written. Those of a process that lives are left alone; so is what cannot be removed, which
+// is harmless.
+void remove_unfinished_files(const std::string& folder);
+
+// A file under way: bytes go to a file aside until commit() syncs it and renames it to `path`.
+// Destroyed without commit, nothing is left of it.
 class FileAside {
  public:
   explicit FileAside(const std::string& path);

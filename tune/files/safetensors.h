@@ -25,7 +25,7 @@ struct TensorToWrite {
   std::span<const std::byte> bytes;
 };
 
-// Writes aside (path + ".regard-tmp"), syncs, renames; a failure leaves what was there before and
+// Writes aside (see atomic_write.h), syncs, renames; a failure leaves what was there before and
 // throws tune::Error.
 void write_safetensors(const std::string& path, std::span<const TensorToWrite> tensors,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});

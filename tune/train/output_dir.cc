@@ -28,10 +28,7 @@ void prepare_output_dir(const Config& config) {
   fs::remove(probe, error);
   CheckpointStore(folder).recover();
   recover_folder((fs::path(folder) / "merged").string());
-  // Files a killed run had under way; nothing but write_file_atomically uses this suffix.
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error))
-    if (entry.is_regular_file() && entry.path().extension() == ".regard-tmp")
-      fs::remove(entry.path(), error);
+  remove_unfinished_files(folder);
 }
 
 }  // namespace tune

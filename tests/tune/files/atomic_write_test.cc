@@ -110,13 +110,93 @@ TEST(WriteSafetensors, FullDisk_KeepsTheOldFile) {
   EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"model.safetensors"});
 }
 
-// /dev/full answers ENOSPC to every write; a link to it takes the place of the file aside.
+// /dev/full answers ENOSPC to every write; it takes the place of the file aside, whose descriptor
+// is the lowest free one.
 TEST(WriteFileAtomically, NoSpace_SaysTheDiskIsFull) {
   const TempFolder folder;
-  fs::create_symlink("/dev/full", folder / "f.regard-tmp");
-  EXPECT_THAT(error_of([&] { write_file_atomically(folder / "f", "text"); }),
+  const int full = open("/dev/full", O_WRONLY);
+  const int next = dup(full);
+  close(next);
+  EXPECT_THAT(error_of([&] {
+                FileAside file(folder / "f");
+                ASSERT_EQ(dup2(full, next), next);
+                file.write("text");
+              }),
               HasSubstr("the disk is full"));
-  EXPECT_FALSE(fs::exists(folder / "f"));
+  close(full);
+  EXPECT_TRUE(names_in(folder.path()).empty());
+}
+
+TEST(WriteFileAtomically, TwoWritersOfOneFile_DoNotMeet) {
+  const TempFolder folder;
+  const std::string path = folder / "f";
+  FileAside first(path), second(path);
+  first.write("one");
+  second.write("second, and longer");
+  first.write(" whole");
+  second.commit();
+  EXPECT_EQ(read_file(path), "second, and longer");
+  first.commit();
+  EXPECT_EQ(read_file(path), "one whole");
+  EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"f"});
+}
+
+TEST(WriteFileAtomically, TwoProcesses_LeaveAWholeFileAtEveryMoment) {
+  const TempFolder folder;
+  const std::string path = folder / "f";
+  write_file_atomically(path, std::string(100'000, 'z'));
+  const pid_t writer = fork();
+  if (writer == 0) {
+    try {
+      for (int i = 0; i < 100; ++i) write_file_atomically(path, std::string(100'000, 'a'));
+      _exit(0);
+    } catch (const std::exception&) {
+      _exit(1);
+    }
+  }
+  for (int i = 0; i < 100; ++i) {
+    write_file_atomically(path, std::string(100'000, 'b'));
+    const std::string content = read_file(path);
+    EXPECT_EQ(content, std::string(100'000, content.at(0)));
+  }
+  int status = -1;
+  waitpid(writer, &status, 0);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"f"});
+}
+
+// "f.1234-7.regard-tmp" of a file that is under way: its process and its count.
+std::pair<std::string, int> name_aside(const TempFolder& folder) {
+  const FileAside file(folder / "f");
+  const std::string name = names_in(folder.path()).at(0);
+  const size_t dash = name.find('-');
+  return {name.substr(0, dash + 1), std::stoi(name.substr(dash + 1))};
+}
+
+TEST(WriteFileAtomically, LeftoversUnderTheSameName_AreHarmless) {
+  const TempFolder folder;
+  const auto [name, count] = name_aside(folder);
+  for (int i = 1; i <= 3; ++i) folder.file(name + std::to_string(count + i) + ".regard-tmp", "old");
+  write_file_atomically(folder / "f", "new");
+  EXPECT_EQ(read_file(folder / "f"), "new");
+  EXPECT_EQ(names_in(folder.path()).size(), 4u);
+}
+
+TEST(RemoveUnfinishedFiles, OnlyThoseNobodyWritesAnyMore) {
+  const TempFolder folder;
+  const pid_t gone = fork();
+  if (gone == 0) _exit(0);
+  waitpid(gone, nullptr, 0);
+  folder.file("f." + std::to_string(gone) + "-3.regard-tmp", "of a killed process");
+  folder.file("f.regard-tmp", "of nobody");
+  folder.file("mine.tmp", "the user's");
+  folder.file("f.regard-tmp.d/f", "below");
+  FileAside file(folder / "g");
+  remove_unfinished_files(folder.path());
+  file.write("whole");
+  file.commit();
+  EXPECT_EQ(names_in(folder.path()), (std::vector<std::string>{"f.regard-tmp.d", "g", "mine.tmp"}));
+  remove_unfinished_files(folder / "not-there");
 }
 
 TEST(WriteFileAtomically, UnwritableFolder_SaysSo) {
