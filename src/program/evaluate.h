@@ -32,6 +32,7 @@ class Evaluator {
   // Appends nothing for a program that reads no f32 tensor. One element may appear several times:
   // its gradient is the sum.
   void d_tensors(const ProgramPoint& point, std::vector<ElementGradient>& gradients);
+  double node(const ProgramPoint& point, int32_t index);  // of the program's graph (code.h)
 
  private:
   void run(const ProgramPoint& point, int32_t last);
