@@ -23,7 +23,7 @@ dependencies:
 	@tools/install_dependencies.sh
 
 $(BUILD)/build.ninja: | dependencies
-	@cmake --preset release $(LAUNCHER)
+	@cmake --preset release $(LAUNCHER) $(if $(WERROR),-DREGARD_WERROR=$(WERROR))
 
 build: dependencies $(BUILD)/build.ninja
 	@cmake --build --preset release -j $(JOBS)
