@@ -5,6 +5,7 @@
 #include "api/describe.h"
 #include "core/features.h"
 #include "cpu/cpu_attention.h"
+#include "cpu/sage_attention.h"
 #include "reference/attention.h"
 #include "regard/error.h"
 
@@ -13,7 +14,10 @@ namespace {
 
 constexpr uint32_t kServedByReference =
     core::bit(core::Feature::chunks) | core::bit(core::Feature::lengths) |
-    core::bit(core::Feature::int8_scores) | core::bit(core::Feature::rounded_values);
+    core::bit(core::Feature::pages) | core::bit(core::Feature::block_mask) |
+    core::bit(core::Feature::sink) | core::bit(core::Feature::descale) |
+    core::bit(core::Feature::f8) | core::bit(core::Feature::int8_scores) |
+    core::bit(core::Feature::rounded_values);
 
 std::string why_unsupported_by_reference(const Problem& problem) {
   if (const char* feature = core::first_unserved(problem, kServedByReference)) {
@@ -30,6 +34,8 @@ constexpr std::array kBackends = {
                  cpu::forward_decode, nullptr},
     BackendEntry{Backend::cpu_tiled, "cpu_tiled", true, cpu::why_unsupported_tiled,
                  cpu::forward_tiled, cpu::backward_tiled},
+    BackendEntry{Backend::cpu_sage, "cpu_sage", true, cpu::why_unsupported_sage, cpu::forward_sage,
+                 cpu::backward_sage},
     // Not automatic: whoever asks for materialised scores asks for them by name.
     BackendEntry{Backend::cpu_eager, "cpu_eager", false, cpu::why_unsupported_eager,
                  cpu::forward_eager, cpu::backward_eager},

@@ -4,20 +4,23 @@
 #include "reference/attention.h"
 #include "reference/quantize.h"
 #include "reference/row.h"
+#include "reference/score_gradients.h"
 
 namespace regard::reference {
 namespace {
 
-// The problem of one sequence and what its operands stand for.
-struct SequenceProblem {
-  const SequenceOperands& operands;
-  const Problem& problem;
+// What all rows of a backward share.
+struct Backward {
+  const Problem& problem;  // of the sequence at hand: see quantize.h
+  const SequenceOperands& quantized;
+  const BackwardTensors& tensors;
+  ScoreGradients& score_gradients;
 };
 
 // Gradients of the keys and values of one sequence and key/value head, summed over its queries and
 // query heads before they are rounded once.
 struct KeyGradients {
-  std::vector<std::vector<double>> dk, dv;  // [k_len][D], [k_len][Dv]
+  Rows dk, dv;  // [k_len][D], [k_len][Dv]
 };
 
 double d_lse_of(const BackwardTensors& tensors, const RowPosition& at) {
@@ -29,53 +32,38 @@ double d_lse_of(const BackwardTensors& tensors, const RowPosition& at) {
                     at.sequence.q_begin + at.query];
 }
 
-void add(std::vector<double>& sum, double factor, const std::vector<double>& values) {
-  for (size_t d = 0; d < sum.size(); ++d) {
-    sum[d] += factor * values[d];
-  }
-}
-
-// d softcap(s) / d s from the capped score.
-double softcap_slope(double capped, double softcap) {
-  return softcap > 0 ? 1 - (capped / softcap) * (capped / softcap) : 1;
-}
-
-void backward_row(const SequenceProblem& call, const RowPosition& at,
-                  const BackwardTensors& tensors, KeyGradients& gradients) {
+void backward_row(const Backward& call, const HeadOperands& operands, const RowPosition& at,
+                  const std::vector<double>& d_o, KeyGradients& gradients) {
   const Problem& problem = call.problem;
-  const core::Sequence& sequence = at.sequence;
-  const int64_t kv_head = core::kv_head_of(problem, at.head);
-  const int64_t q_seq = sequence.q_begin + at.query;
   const double scale = scale_of(problem);
-  const Row row = softmax_row(problem, at);
-  const std::vector<double> q = load_row(problem.q, sequence.batch, q_seq, at.head);
-  const std::vector<double> d_o = load_row(tensors.d_o, sequence.batch, q_seq, at.head);
+  const std::vector<double>& q = operands.q[static_cast<size_t>(at.query)];
+  const Row row = softmax_row(problem, operands, at);
 
   std::vector<double> g;  // gradient of each weight
   double mean_g = 0;      // sum_k p_ik g_ik = dO_i . O_i
   for (const SeenKey& seen : row.keys) {
-    const std::vector<double> v =
-        load_row(problem.v, sequence.batch, sequence.k_begin + seen.key, kv_head);
-    g.push_back(seen.multiplier * dot(d_o, v));
+    g.push_back(seen.multiplier * dot(d_o, operands.v[static_cast<size_t>(seen.key)]));
     mean_g += seen.rounded_weight * g.back();
   }
+  const double shared = d_lse_of(call.tensors, at) - mean_g;
 
-  std::vector<double> dq(static_cast<size_t>(problem.q.dim), 0.0);
+  std::vector<double> dq(q.size(), 0.0);
   for (size_t i = 0; i < row.keys.size(); ++i) {
     const SeenKey& seen = row.keys[i];
     const auto key = static_cast<size_t>(seen.key);
-    const double dx = seen.weight * (g[i] - mean_g + d_lse_of(tensors, at));
-    const double ds = dx * softcap_slope(seen.capped, problem.softcap);
-    add(dq, scale * ds, load_row(problem.k, sequence.batch, sequence.k_begin + seen.key, kv_head));
+    const double dx = seen.weight * (g[i] + shared);
+    const double ds = dx * seen.slope;
+    call.score_gradients.add_score(at, seen, dx);
+    add(dq, scale * ds, operands.k[key]);
     add(gradients.dk[key], scale * ds, q);
     add(gradients.dv[key], seen.weight * seen.multiplier, d_o);
   }
-  call.operands.finish_dq(kv_head, dq);
-  store_row(tensors.dq, sequence.batch, q_seq, at.head, dq);
+  call.score_gradients.add_sink(at, row.sink_weight * shared);  // its value is 0
+  call.quantized.finish_dq(core::kv_head_of(problem, at.head), dq);
+  store_row(call.tensors.dq, at.sequence.batch, at.sequence.q_begin + at.query, at.head, dq);
 }
 
-void backward_kv_head(const SequenceProblem& call, const core::Sequence& sequence, int64_t kv_head,
-                      const BackwardTensors& tensors) {
+void backward_kv_head(const Backward& call, const core::Sequence& sequence, int64_t kv_head) {
   const Problem& problem = call.problem;
   const auto num_keys = static_cast<size_t>(sequence.k_len);
   KeyGradients gradients;
@@ -83,29 +71,37 @@ void backward_kv_head(const SequenceProblem& call, const core::Sequence& sequenc
   gradients.dv.assign(num_keys, std::vector<double>(static_cast<size_t>(problem.v.dim), 0.0));
   const int64_t group = problem.q.heads / problem.k.heads;
   for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+    const HeadOperands operands = load_head(problem, sequence, head);
+    const Rows d_o = load_queries(call.tensors.d_o, sequence, head);
     for (int64_t query = 0; query < sequence.q_len; ++query) {
-      backward_row(call, {sequence, head, query}, tensors, gradients);
+      backward_row(call, operands, {sequence, head, query}, d_o[static_cast<size_t>(query)],
+                   gradients);
     }
   }
   for (int64_t key = 0; key < sequence.k_len; ++key) {
     const auto i = static_cast<size_t>(key);
     const int64_t k_seq = sequence.k_begin + key;
-    store_row(tensors.dk, sequence.batch, k_seq, kv_head, gradients.dk[i]);
-    store_row(tensors.dv, sequence.batch, k_seq, kv_head, gradients.dv[i]);
+    store_row(call.tensors.dk, sequence.batch, k_seq, kv_head, gradients.dk[i]);
+    store_row(call.tensors.dv, sequence.batch, k_seq, kv_head, gradients.dv[i]);
   }
 }
 
 }  // namespace
 
 void backward(const Problem& problem, const BackwardTensors& tensors) {
-  SequenceOperands operands(problem);
+  for (const View* gradient : {&tensors.dq, &tensors.dk, &tensors.dv}) {
+    store_zeros(*gradient);
+  }
+  ScoreGradients score_gradients(problem, tensors);
+  SequenceOperands quantized(problem);
   for (int64_t index = 0; index < core::num_sequences(problem); ++index) {
     const core::Sequence sequence = core::sequence_at(problem, index);
-    const Problem& selected = operands.of(sequence);
+    const Problem& selected = quantized.of(sequence);
     for (int64_t kv_head = 0; kv_head < problem.k.heads; ++kv_head) {
-      backward_kv_head({operands, selected}, sequence, kv_head, tensors);
+      backward_kv_head({selected, quantized, tensors, score_gradients}, sequence, kv_head);
     }
   }
+  score_gradients.write();
 }
 
 }  // namespace regard::reference

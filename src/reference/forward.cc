@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <vector>
 
 #include "reference/attention.h"
@@ -8,36 +10,51 @@
 namespace regard::reference {
 namespace {
 
-void forward_row(const Problem& problem, const RowPosition& at, const ForwardOutputs& outputs) {
+float& lse_at(const LseView& lse, int64_t batch, int64_t head, int64_t seq) {
+  return lse.data[batch * lse.stride_batch + head * lse.stride_head + seq];
+}
+
+// What a query keeps that belongs to no document.
+void clear_outputs(const Problem& problem, const ForwardOutputs& outputs) {
+  store_zeros(outputs.o);
+  if (outputs.lse.data == nullptr) {
+    return;
+  }
+  for (int64_t batch = 0; batch < problem.q.batch; ++batch) {
+    for (int64_t head = 0; head < problem.q.heads; ++head) {
+      std::fill_n(&lse_at(outputs.lse, batch, head, 0), problem.q.seq,
+                  -std::numeric_limits<float>::infinity());
+    }
+  }
+}
+
+void forward_row(const Problem& problem, const HeadOperands& operands, const RowPosition& at,
+                 const ForwardOutputs& outputs) {
   const core::Sequence& sequence = at.sequence;
-  const int64_t kv_head = core::kv_head_of(problem, at.head);
   const int64_t q_seq = sequence.q_begin + at.query;
-  const Row row = softmax_row(problem, at);
+  const Row row = softmax_row(problem, operands, at);
   std::vector<double> o(static_cast<size_t>(problem.v.dim), 0.0);
   for (const SeenKey& seen : row.keys) {
-    const std::vector<double> v =
-        load_row(problem.v, sequence.batch, sequence.k_begin + seen.key, kv_head);
-    for (size_t d = 0; d < o.size(); ++d) {
-      o[d] += seen.rounded_weight * seen.multiplier * v[d];
-    }
+    add(o, seen.rounded_weight * seen.multiplier, operands.v[static_cast<size_t>(seen.key)]);
   }
   store_row(outputs.o, sequence.batch, q_seq, at.head, o);
   if (outputs.lse.data != nullptr) {
-    outputs.lse.data[sequence.batch * outputs.lse.stride_batch + at.head * outputs.lse.stride_head +
-                     q_seq] = static_cast<float>(row.lse);
+    lse_at(outputs.lse, sequence.batch, at.head, q_seq) = static_cast<float>(row.lse);
   }
 }
 
 }  // namespace
 
 void forward(const Problem& problem, const ForwardOutputs& outputs) {
-  SequenceOperands operands(problem);
+  clear_outputs(problem, outputs);
+  SequenceOperands quantized(problem);
   for (int64_t index = 0; index < core::num_sequences(problem); ++index) {
     const core::Sequence sequence = core::sequence_at(problem, index);
-    const Problem& selected = operands.of(sequence);
+    const Problem& selected = quantized.of(sequence);
     for (int64_t head = 0; head < problem.q.heads; ++head) {
+      const HeadOperands operands = load_head(selected, sequence, head);
       for (int64_t query = 0; query < sequence.q_len; ++query) {
-        forward_row(selected, {sequence, head, query}, outputs);
+        forward_row(selected, operands, {sequence, head, query}, outputs);
       }
     }
   }

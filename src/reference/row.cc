@@ -10,15 +10,38 @@
 namespace regard::reference {
 namespace {
 
-// Masks and biases count queries and keys over the whole row, also under packing.
+// Mask tensors, biases and block masks count queries and keys over the whole row, also under
+// packing.
+int64_t row_query(const RowPosition& at) { return at.sequence.q_begin + at.query; }
+int64_t row_key(const RowPosition& at, int64_t key) { return at.sequence.k_begin + key; }
+
 bool mask_allows(const Problem& problem, const RowPosition& at, int64_t key) {
   const MaskTensor& mask = problem.mask;
-  if (mask.data == nullptr) {
-    return true;
+  return mask.data == nullptr ||
+         mask.data[at.sequence.batch * mask.stride_batch + at.head * mask.stride_head +
+                   row_query(at) * mask.stride_q + row_key(at, key) * mask.stride_k] != 0;
+}
+
+// What the block mask says of a pair: `full` needs no mask program.
+enum class Block : uint8_t { hidden, partial, full };
+
+Block block_of(const Problem& problem, const RowPosition& at, int64_t key) {
+  const BlockMaskView& blocks = problem.block_mask;
+  if (blocks.row_offsets == nullptr) {
+    return Block::partial;
   }
-  return mask.data[at.sequence.batch * mask.stride_batch + at.head * mask.stride_head +
-                   (at.sequence.q_begin + at.query) * mask.stride_q +
-                   (at.sequence.k_begin + key) * mask.stride_k] != 0;
+  const int64_t mask = at.sequence.batch * blocks.stride_batch + at.head * blocks.stride_head;
+  const int64_t block_row = mask * blocks.num_rows + row_query(at) / blocks.block_q;
+  for (int32_t i = blocks.row_offsets[block_row]; i < blocks.row_offsets[block_row + 1]; ++i) {
+    if (blocks.columns[i] == row_key(at, key) / blocks.block_k) {
+      return blocks.is_full != nullptr && blocks.is_full[i] != 0 ? Block::full : Block::partial;
+    }
+  }
+  return Block::hidden;
+}
+
+bool sees(const Problem& problem, const RowPosition& at, int64_t key) {
+  return mask_allows(problem, at, key) && block_of(problem, at, key) != Block::hidden;
 }
 
 double bias_of(const Problem& problem, const RowPosition& at, int64_t key) {
@@ -28,8 +51,7 @@ double bias_of(const Problem& problem, const RowPosition& at, int64_t key) {
   }
   return core::load(bias.data, bias.dtype,
                     at.sequence.batch * bias.stride_batch + at.head * bias.stride_head +
-                        (at.sequence.q_begin + at.query) * bias.stride_q +
-                        (at.sequence.k_begin + key) * bias.stride_k);
+                        row_query(at) * bias.stride_q + row_key(at, key) * bias.stride_k);
 }
 
 double alibi_of(const Problem& problem, const RowPosition& at, int64_t key) {
@@ -41,8 +63,16 @@ double alibi_of(const Problem& problem, const RowPosition& at, int64_t key) {
   return -slope * static_cast<double>(core::alibi_distance(at.sequence, at.query, key));
 }
 
-double softcapped(double score, double softcap) {
-  return softcap > 0 ? softcap * std::tanh(score / softcap) : score;
+// x, its parts and d x / d s from the scaled score s.
+SeenKey scored(const Problem& problem, const RowPosition& at, int64_t key, double scaled) {
+  SeenKey seen{.key = key, .capped = scaled};
+  if (problem.softcap > 0) {
+    const double tanh = std::tanh(scaled / problem.softcap);
+    seen.capped = problem.softcap * tanh;
+    seen.slope = 1 - tanh * tanh;
+  }
+  seen.score = seen.capped + bias_of(problem, at, key) + alibi_of(problem, at, key);
+  return seen;
 }
 
 double dropout_multiplier(const Problem& problem, const RowPosition& at, int64_t key) {
@@ -55,18 +85,23 @@ double dropout_multiplier(const Problem& problem, const RowPosition& at, int64_t
 }
 
 // Turns scores into weights. The largest score is taken out first, so that no exp overflows.
-void normalise(Row& row, ValueFormat format) {
-  double largest = -std::numeric_limits<double>::infinity();
+void normalise(const Problem& problem, const RowPosition& at, Row& row) {
+  const double minus_infinity = -std::numeric_limits<double>::infinity();
+  const double sink =
+      problem.sink.logits != nullptr ? double{problem.sink.logits[at.head]} : minus_infinity;
+  double largest = sink;
   for (const SeenKey& seen : row.keys) {
     if (!(seen.score <= largest)) {  // a NaN score must not hide behind -inf
       largest = seen.score;
     }
   }
-  if (largest == -std::numeric_limits<double>::infinity()) {
+  if (largest == minus_infinity) {
     row.keys.clear();  // a bias of -inf masks as well as a mask does
     return;
   }
-  double sum = 0;
+  const ValueFormat format = problem.quantization.values;
+  row.sink_weight = std::exp(sink - largest);
+  double sum = row.sink_weight;
   for (SeenKey& seen : row.keys) {
     seen.weight = std::exp(seen.score - largest);
     sum += seen.weight;
@@ -78,6 +113,7 @@ void normalise(Row& row, ValueFormat format) {
     seen.rounded_weight /= sum;
     seen.weight /= sum;  // not exp(score - lse): a score of -3e38 swallows the logarithm
   }
+  row.sink_weight /= sum;
   row.lse = largest + std::log(sum);
 }
 
@@ -88,55 +124,19 @@ double scale_of(const Problem& problem) {
                                : 1.0 / std::sqrt(static_cast<double>(problem.q.dim));
 }
 
-Row softmax_row(const Problem& problem, const RowPosition& at) {
-  const core::Sequence& sequence = at.sequence;
-  const std::vector<double> q =
-      load_row(problem.q, sequence.batch, sequence.q_begin + at.query, at.head);
-  const int64_t kv_head = core::kv_head_of(problem, at.head);
-  const core::KeyInterval interval = core::key_interval(problem, sequence, at.head, at.query);
+Row softmax_row(const Problem& problem, const HeadOperands& operands, const RowPosition& at) {
+  const core::KeyInterval interval = core::key_interval(problem, at.sequence, at.head, at.query);
+  const std::vector<double>& q = operands.q[static_cast<size_t>(at.query)];
   Row row;
   for (int64_t key = interval.lo; key < interval.hi; ++key) {
-    if (!mask_allows(problem, at, key)) {
-      continue;
+    if (sees(problem, at, key)) {
+      const double score = scale_of(problem) * dot(q, operands.k[static_cast<size_t>(key)]);
+      row.keys.push_back(scored(problem, at, key, score));
+      row.keys.back().multiplier = dropout_multiplier(problem, at, key);
     }
-    const std::vector<double> k =
-        load_row(problem.k, sequence.batch, sequence.k_begin + key, kv_head);
-    const double capped = softcapped(scale_of(problem) * dot(q, k), problem.softcap);
-    row.keys.push_back({.key = key,
-                        .capped = capped,
-                        .score = capped + bias_of(problem, at, key) + alibi_of(problem, at, key),
-                        .weight = 0,
-                        .rounded_weight = 0,
-                        .multiplier = dropout_multiplier(problem, at, key)});
   }
-  normalise(row, problem.quantization.values);
+  normalise(problem, at, row);
   return row;
-}
-
-std::vector<double> load_row(const View& view, int64_t batch, int64_t seq, int64_t head) {
-  std::vector<double> values(static_cast<size_t>(view.dim));
-  const int64_t offset = core::row_offset(view, batch, seq, head);
-  for (int64_t d = 0; d < view.dim; ++d) {
-    values[static_cast<size_t>(d)] = core::load(view.data, view.dtype, offset + d);
-  }
-  return values;
-}
-
-void store_row(const View& view, int64_t batch, int64_t seq, int64_t head,
-               const std::vector<double>& values) {
-  const int64_t offset = core::row_offset(view, batch, seq, head);
-  for (int64_t d = 0; d < view.dim; ++d) {
-    core::store(view.data, view.dtype, offset + d,
-                static_cast<float>(values[static_cast<size_t>(d)]));
-  }
-}
-
-double dot(const std::vector<double>& a, const std::vector<double>& b) {
-  double sum = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    sum += a[i] * b[i];
-  }
-  return sum;
 }
 
 }  // namespace regard::reference

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/sequences.h"
+#include "reference/operands.h"
 #include "regard/problem.h"
 
 namespace regard::reference {
@@ -21,7 +22,8 @@ struct RowPosition {
 // A key that the row sees, with the quantities of attention.h's formulas.
 struct SeenKey {
   int64_t key = 0;
-  double capped = 0;          // c: the score after softcap, before bias
+  double capped = 0;          // c: the score after softcap
+  double slope = 1;           // d x / d s: of softcap and score program
   double score = 0;           // x
   double weight = 0;          // p
   double rounded_weight = 0;  // p as P V takes it: see quantize.h
@@ -30,19 +32,13 @@ struct SeenKey {
 
 struct Row {
   std::vector<SeenKey> keys;  // empty for a fully masked row
+  double sink_weight = 0;     // p of the sink
   double lse = -std::numeric_limits<double>::infinity();
 };
 
 // Scale of the scores; 0 in the problem stands for 1/sqrt(D).
 double scale_of(const Problem& problem);
 
-Row softmax_row(const Problem& problem, const RowPosition& at);
-
-// The operand's row (batch, seq, head) as doubles, `dim` long.
-std::vector<double> load_row(const View& view, int64_t batch, int64_t seq, int64_t head);
-void store_row(const View& view, int64_t batch, int64_t seq, int64_t head,
-               const std::vector<double>& values);
-
-double dot(const std::vector<double>& a, const std::vector<double>& b);
+Row softmax_row(const Problem& problem, const HeadOperands& operands, const RowPosition& at);
 
 }  // namespace regard::reference
