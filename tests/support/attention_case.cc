@@ -65,6 +65,9 @@ CaseOperands::CaseOperands(const AttentionCase& c)
     }
     problem_.alibi = {.slopes = slopes_.data(), .stride_batch = c.q_heads};
   }
+  if (c.change) {
+    c.change(problem_);
+  }
 }
 
 void CaseOperands::add_documents(const AttentionCase& config) {

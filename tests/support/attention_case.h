@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <ostream>
 #include <string>
 #include <utility>
@@ -28,6 +29,7 @@ struct AttentionCase {
   float softcap = 0.0f, dropout = 0.0f;
   float q_magnitude = 1.0f;  // standard deviation of q: large scores
   uint32_t seed = 1;
+  std::function<void(Problem&)> change = {};  // last, for what has no field here
 
   std::string id() const;
 };
