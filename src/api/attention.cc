@@ -13,8 +13,8 @@
 #include "api/backends.h"
 #include "api/settings.h"
 #include "api/validate.h"
-#include "core/dtype.h"
 #include "cpu/cpu_attention.h"
+#include "reference/attention.h"
 #include "regard/error.h"
 
 namespace regard {
@@ -44,19 +44,6 @@ void run_guarded(const Work& work) {
                 "batch");
   } catch (const std::exception& error) {
     throw Error(ErrorCode::internal, std::string("attention failed inside: ") + error.what());
-  }
-}
-
-void fill_with_zeros(const View& view) {
-  for (int64_t batch = 0; batch < view.batch; ++batch) {
-    for (int64_t seq = 0; seq < view.seq; ++seq) {
-      for (int64_t head = 0; head < view.heads; ++head) {
-        const int64_t row = core::row_offset(view, batch, seq, head);
-        for (int64_t d = 0; d < view.dim; ++d) {
-          core::store(view.data, view.dtype, row + d, 0.0f);
-        }
-      }
-    }
   }
 }
 
@@ -103,7 +90,7 @@ void attention_forward(const Problem& problem, const ForwardOutputs& outputs, Ba
       return;
     }
     prepare_engine();
-    api::choose_backend(backend, api::Pass::forward, valid).forward(valid, outputs);
+    api::choose_backend(backend, valid, nullptr).forward(valid, outputs);
   });
 }
 
@@ -111,13 +98,12 @@ void attention_backward(const Problem& problem, const BackwardTensors& tensors, 
   run_guarded([&] {
     const Problem valid = api::validated(problem);
     api::validate_backward(valid, tensors);
-    if (!has_queries(valid)) {  // keys and values that nobody asked have gradients: zero
-      fill_with_zeros(tensors.dk);
-      fill_with_zeros(tensors.dv);
+    if (!has_queries(valid)) {
+      reference::backward(valid, tensors);  // nobody asked: every gradient is written as zero
       return;
     }
     prepare_engine();
-    api::choose_backend(backend, api::Pass::backward, valid).backward(valid, tensors);
+    api::choose_backend(backend, valid, &tensors).backward(valid, tensors);
   });
 }
 

@@ -5,7 +5,6 @@
 #include "api/describe.h"
 #include "core/features.h"
 #include "cpu/cpu_attention.h"
-#include "cpu/sage_attention.h"
 #include "reference/attention.h"
 #include "regard/error.h"
 
@@ -29,18 +28,22 @@ std::string why_unsupported_by_reference(const Problem& problem) {
   return "";
 }
 
+constexpr uint32_t kNoGradients = 0;
+constexpr uint32_t kGradientsByReference = core::bit(core::Gradient::bias) |
+                                           core::bit(core::Gradient::slopes) |
+                                           core::bit(core::Gradient::sink);
+
 constexpr std::array kBackends = {
     BackendEntry{Backend::cpu_decode, "cpu_decode", true, cpu::why_unsupported_decode,
-                 cpu::forward_decode, nullptr},
+                 cpu::forward_decode, nullptr, kNoGradients},
     BackendEntry{Backend::cpu_tiled, "cpu_tiled", true, cpu::why_unsupported_tiled,
-                 cpu::forward_tiled, cpu::backward_tiled},
-    BackendEntry{Backend::cpu_sage, "cpu_sage", true, cpu::why_unsupported_sage, cpu::forward_sage,
-                 cpu::backward_sage},
-    // Not automatic: whoever asks for materialised scores asks for them by name.
+                 cpu::forward_tiled, cpu::backward_tiled, kNoGradients},
+    // Not automatic: whoever asks for materialised scores, or for the slow specification, asks for
+    // them by name.
     BackendEntry{Backend::cpu_eager, "cpu_eager", false, cpu::why_unsupported_eager,
-                 cpu::forward_eager, cpu::backward_eager},
-    BackendEntry{Backend::reference, "reference", true, why_unsupported_by_reference,
-                 reference::forward, reference::backward},
+                 cpu::forward_eager, cpu::backward_eager, kNoGradients},
+    BackendEntry{Backend::reference, "reference", false, why_unsupported_by_reference,
+                 reference::forward, reference::backward, kGradientsByReference},
 };
 
 const BackendEntry& find_backend(Backend backend) {
@@ -53,33 +56,48 @@ const BackendEntry& find_backend(Backend backend) {
               "backend " + std::to_string(static_cast<int>(backend)) + " is not in the list");
 }
 
-// Empty when the entry can compute this pass of the problem.
-std::string why_unsupported(const BackendEntry& entry, Pass pass, const Problem& problem) {
-  if (pass == Pass::backward && entry.backward == nullptr) {
-    return "has a forward only; name cpu_tiled, or none";
-  }
-  return entry.why_unsupported(problem);
-}
-
 }  // namespace
 
 std::span<const BackendEntry> backends() { return kBackends; }
 
-const BackendEntry& choose_backend(Backend backend, Pass pass, const Problem& problem) {
+std::string why_unsupported(const BackendEntry& entry, const Problem& problem,
+                            const BackwardTensors* tensors) {
+  if (tensors != nullptr && entry.backward == nullptr) {
+    return "has a forward only; name cpu_tiled, or none";
+  }
+  if (tensors != nullptr) {
+    if (const char* gradient = core::first_unserved(*tensors, entry.gradients)) {
+      return std::string(gradient) + ": this back end does not compute it; leave it null";
+    }
+  }
+  return entry.why_unsupported(problem);
+}
+
+const BackendEntry& choose_backend(Backend backend, const Problem& problem,
+                                   const BackwardTensors* tensors) {
   if (backend != Backend::automatic) {
     const BackendEntry& entry = find_backend(backend);
-    if (const std::string reason = why_unsupported(entry, pass, problem); !reason.empty()) {
+    if (const std::string reason = why_unsupported(entry, problem, tensors); !reason.empty()) {
       throw Error(ErrorCode::unsupported,
                   std::string(entry.name) + ": " + reason + " [" + describe(problem) + "]");
     }
     return entry;
   }
+  std::string reasons;
   for (const BackendEntry& entry : kBackends) {
-    if (entry.is_automatic && why_unsupported(entry, pass, problem).empty()) {
+    if (!entry.is_automatic) {
+      continue;
+    }
+    const std::string reason = why_unsupported(entry, problem, tensors);
+    if (reason.empty()) {
       return entry;
     }
+    reasons += "; " + std::string(entry.name) + ": " + reason;
   }
-  return find_backend(Backend::reference);
+  throw Error(ErrorCode::unsupported, "no back end serves this problem [" + describe(problem) +
+                                          "]" + reasons +
+                                          "; the reference, which is slow, must be asked for by "
+                                          "name");
 }
 
 }  // namespace regard::api

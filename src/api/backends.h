@@ -1,6 +1,7 @@
 // The ordered list of back ends: fastest first, the reference last.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,14 +17,19 @@ struct BackendEntry {
   std::string (*why_unsupported)(const Problem&);
   void (*forward)(const Problem&, const ForwardOutputs&);
   void (*backward)(const Problem&, const BackwardTensors&);  // nullptr = forward only
+  uint32_t gradients;  // optional gradients that the backward writes: bits of core::Gradient
 };
 
 std::span<const BackendEntry> backends();
 
-enum class Pass : uint8_t { forward, backward };
+// Why `entry` cannot compute the forward (`tensors` null) or backward of `problem`; empty when it
+// can.
+std::string why_unsupported(const BackendEntry& entry, const Problem& problem,
+                            const BackwardTensors* tensors);
 
-// The entry that computes `pass` of `problem`: the named one, or the first automatic one that can.
-// Throws Error(unsupported) with the reason where there is none.
-const BackendEntry& choose_backend(Backend backend, Pass pass, const Problem& problem);
+// The entry that computes the forward (`tensors` null) or backward of `problem`: the named one, or
+// the first automatic one that can. Throws Error(unsupported) with the reasons where there is none.
+const BackendEntry& choose_backend(Backend backend, const Problem& problem,
+                                   const BackwardTensors* tensors);
 
 }  // namespace regard::api

@@ -64,7 +64,44 @@ constexpr bool uses(const Problem& problem, Feature feature) {
 // A set of features as bits.
 constexpr uint32_t bit(Feature feature) { return uint32_t{1} << static_cast<int>(feature); }
 
-// Name of the first feature in use that `served` lacks; nullptr when all are served.
+// Optional gradients of a backward.
+enum class Gradient : uint8_t { bias, slopes, sink, tensors };
+
+inline constexpr int kNumGradients = 4;
+inline constexpr uint32_t kAllGradients = (uint32_t{1} << kNumGradients) - 1;
+
+constexpr const char* name_of(Gradient gradient) {
+  constexpr const char* kNames[kNumGradients] = {"d_bias", "d_slopes", "d_sink", "d_tensors"};
+  return kNames[static_cast<int>(gradient)];
+}
+
+constexpr bool asks_for(const BackwardTensors& tensors, Gradient gradient) {
+  switch (gradient) {
+    case Gradient::bias:
+      return tensors.d_bias.data != nullptr;
+    case Gradient::slopes:
+      return tensors.d_slopes != nullptr;
+    case Gradient::sink:
+      return tensors.d_sink != nullptr;
+    case Gradient::tensors:
+      return tensors.d_tensors != nullptr;
+  }
+  return false;
+}
+
+constexpr uint32_t bit(Gradient gradient) { return uint32_t{1} << static_cast<int>(gradient); }
+
+// Name of the first feature in use (or gradient asked for) that `served` lacks; nullptr when all
+// are served.
+constexpr const char* first_unserved(const BackwardTensors& tensors, uint32_t served) {
+  for (int i = 0; i < kNumGradients; ++i) {
+    const auto gradient = static_cast<Gradient>(i);
+    if (asks_for(tensors, gradient) && (served & bit(gradient)) == 0) {
+      return name_of(gradient);
+    }
+  }
+  return nullptr;
+}
 constexpr const char* first_unserved(const Problem& problem, uint32_t served) {
   for (int i = 0; i < kNumFeatures; ++i) {
     const auto feature = static_cast<Feature>(i);
