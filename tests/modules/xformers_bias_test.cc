@@ -9,6 +9,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -173,6 +174,8 @@ struct MaskRun {
   AttentionJudge judge;
   Problem lowered;
 };
+
+void PrintTo(const MaskCase& mask, std::ostream* out) { *out << mask.name; }
 
 class XformersMask : public ::testing::TestWithParam<MaskCase> {};
 class XformersPagedMask : public ::testing::TestWithParam<MaskCase> {};
