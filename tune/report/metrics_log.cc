@@ -27,12 +27,22 @@ void add_record(RunHistory& history, const nlohmann::json& json, int64_t last_st
   if (kind == "note") history.notes.push_back(json.value("text", ""));
 }
 
+bool is_after(const nlohmann::json& json, int64_t last_step) {
+  if (!json.is_object()) return false;
+  const auto step = json.find("step");
+  return step != json.end() && step->is_number() &&
+         step->get<double>() > static_cast<double>(last_step);
+}
+
+// All lines but those of later steps and the half of one that a killed run was writing. What other
+// programs wrote stays, whatever it is.
 std::string lines_up_to(const std::string& path, int64_t last_step) {
   std::ifstream in(path);
   std::string kept, line;
   while (std::getline(in, line)) {
     const nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.value("step", int64_t{0}) <= last_step) kept += line + "\n";
+    const bool is_cut = in.eof() && json.is_discarded();  // no newline ended it
+    if (!is_cut && !is_after(json, last_step)) kept += line + "\n";
   }
   return kept;
 }

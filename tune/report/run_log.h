@@ -43,7 +43,8 @@ struct RunHistory {
 RunHistory read_metrics(const std::string& path, int64_t last_step);
 
 // output_dir/metrics.jsonl: one JSON object a line ("kind": step | evaluation | sample | note),
-// flushed each. A resumed run keeps the lines up to the step it continues from and appends. A disk
+// flushed each. A resumed run keeps the lines up to the step it continues from, and those of other
+// programs, and appends. A disk
 // that is full never stops the training: the first failure is kept and told by write_failure().
 class MetricsLog : public TrainEvents {
  public:

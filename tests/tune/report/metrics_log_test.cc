@@ -55,6 +55,24 @@ TEST_F(MetricsLogTest, HalfWrittenLastLine_IsLeftOut) {
   EXPECT_EQ(read_metrics(path(), 100).steps.size(), 2u);
 }
 
+TEST_F(MetricsLogTest, LinesOfOtherPrograms_StayAndStopNothing) {
+  write_steps(1, 2);
+  const std::string foreign =
+      "{\"step\":\"three\"}\n{\"step\":null}\n{\"step\":[9]}\n[9]\n# a remark\n\n"
+      "{\"step\":-1e300}\n{\"mine\":1}\n";
+  std::ofstream(path(), std::ios::app) << foreign << "{\"step\":1e300}\n{\"step\":3,\"lo";
+  MetricsLog log(config_);
+  log.started(make_shape(10, 2));
+  log.stepped(make_step(3));
+  EXPECT_EQ(log.write_failure(), "");
+  EXPECT_EQ(read_metrics(path(), 100).steps.size(), 3u);
+  std::ifstream in(path());
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  EXPECT_NE(text.find(foreign), std::string::npos) << text;
+  EXPECT_EQ(text.find("\"lo\n"), std::string::npos) << "half a line was kept: " << text;
+  EXPECT_EQ(text.find("{\"step\":1e300}"), std::string::npos) << text;
+}
+
 TEST_F(MetricsLogTest, NanLoss_IsNullAndReadsBackAsNan) {
   {
     MetricsLog log(config_);
