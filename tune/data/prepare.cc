@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <numeric>
 
+#include "tune/config/scalar.h"
 #include "tune/data/data_files.h"
 #include "tune/data/dataset.h"
 #include "tune/data/prepared_cache.h"
@@ -157,21 +158,21 @@ class Preparer {
 };
 
 // How many of `count` samples evaluation gets: a share is rounded up, and one is always left to
-// train on.
+// train on. Throws UsageError when there are too few samples for both.
 int64_t validation_size(double val_set_size, int64_t count) {
-  if (val_set_size <= 0.0 || count < 2) return 0;
-  if (val_set_size < 1.0) {
-    // 0.1 * 70 is 7.000000000000001 in binary; that is 7, not 8.
-    const double share = std::ceil(val_set_size * static_cast<double>(count) - 1e-9);
-    return std::min(static_cast<int64_t>(share), count - 1);
+  if (val_set_size <= 0.0) return 0;
+  const bool is_share = val_set_size < 1.0;
+  if (count < 2 || (!is_share && val_set_size >= static_cast<double>(count))) {
+    throw UsageError("val_set_size: " + number_text(val_set_size) + " of " + std::to_string(count) +
+                     (count == 1 ? " sample" : " samples") + " leaves none to train on; " +
+                     (count < 2 ? "add rows, write val_set_size: 0"
+                                : "write a smaller number, or a share such as 0.1") +
+                     ", or name the evaluation rows in test_datasets");
   }
-  if (val_set_size >= static_cast<double>(count)) {
-    throw UsageError("val_set_size: " + std::to_string(static_cast<int64_t>(val_set_size)) +
-                     " of " + std::to_string(count) +
-                     " samples leaves none to train on; write a smaller number, or a share such as "
-                     "0.1");
-  }
-  return static_cast<int64_t>(val_set_size);
+  if (!is_share) return static_cast<int64_t>(val_set_size);
+  // 0.1 * 70 is 7.000000000000001 in binary; that is 7, not 8.
+  const double share = std::ceil(val_set_size * static_cast<double>(count) - 1e-9);
+  return std::min(static_cast<int64_t>(share), count - 1);
 }
 
 // Moves a random part to `validation`; both keep the order of the files.

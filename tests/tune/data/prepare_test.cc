@@ -220,7 +220,17 @@ TEST(PrepareData, ValidationOfTinySets_NeverEmptiesTheTrainingSet) {
   Config config = make_config(folder.write("d.jsonl", numbered_rows(3)));
   config.val_set_size = 0.99;
   EXPECT_EQ(prepare_data(config, make_tokenizer()).train.size(), 1u);
-  config.datasets[0].path = folder.write("one.jsonl", numbered_rows(1));
+}
+
+TEST(PrepareData, ValidationOfOneRow_IsRefusedNotForgotten) {
+  const TemporaryFolder folder;
+  Config config = make_config(folder.write("one.jsonl", numbered_rows(1)));
+  config.val_set_size = 0.1;
+  EXPECT_THAT(error_of(config), AllOf(HasSubstr("val_set_size: 0.1 of 1 sample leaves none"),
+                                      HasSubstr("test_datasets")));
+  config.val_set_size = 1;
+  EXPECT_THAT(error_of(config), HasSubstr("val_set_size: 1 of 1 sample leaves none"));
+  config.val_set_size = 0;
   EXPECT_EQ(prepare_data(config, make_tokenizer()).train.size(), 1u);
 }
 
