@@ -1,8 +1,8 @@
 // Attention forward and backward of the CPU back ends.
 //
 // Ids     op/backend/target/dtype/B.Hq.Hkv.Sq.Sk.D/mask/threads:N
-// Rates   flop_rate counts the matmul operations of forward_flops() (bench_problem.h), a
-// backward 2.5
+// Rates   key_bytes counts K and V once, flop_rate counts the matmul operations of forward_flops()
+// (bench_problem.h), a backward 2.5
 //         times that; of_peak is flop_rate over N times the multiply-add peak of one core, measured
 //         at the start. One thread is timed in CPU time, several in wall time.
 // Usage   attention_bench --benchmark_filter='attn_fwd/cpu_tiled/.*/f32/.*threads:1'
@@ -33,9 +33,14 @@ struct BenchCase {
   int num_threads;
 };
 
+const char* name_of(Backend backend) {
+  return backend == Backend::cpu_eager    ? "cpu_eager/"
+         : backend == Backend::cpu_decode ? "cpu_decode/"
+                                          : "cpu_tiled/";
+}
+
 std::string name_of(const BenchCase& c) {
-  return std::string(c.is_backward ? "attn_bwd/" : "attn_fwd/") +
-         (c.backend == Backend::cpu_eager ? "cpu_eager/" : "cpu_tiled/") +
+  return std::string(c.is_backward ? "attn_bwd/" : "attn_fwd/") + name_of(c.backend) +
          std::string(active_target()) + "/" + core::name_of(c.dtype) + "/" + id_of(c.shape) +
          "/threads:" + std::to_string(c.num_threads);
 }
@@ -60,12 +65,41 @@ void run_case(benchmark::State& state, const BenchCase& c, double peak_gflops) {
   state.counters["flop_rate"] = benchmark::Counter(flops, benchmark::Counter::kIsRate);
   state.counters["of_peak"] =
       benchmark::Counter(flops / (peak_gflops * 1e9 * c.num_threads), benchmark::Counter::kIsRate);
+  const Shape& shape = c.shape;
+  state.counters["key_bytes"] = benchmark::Counter(
+      static_cast<double>(2 * shape.batch * shape.k_len * shape.kv_heads * shape.head_dim *
+                          core::bytes_of(c.dtype) * state.iterations()),
+      benchmark::Counter::kIsRate, benchmark::Counter::kIs1024);
 }
 
 double percentile(const std::vector<double>& values, double fraction) {
   std::vector<double> sorted = values;
   std::sort(sorted.begin(), sorted.end());
   return sorted[static_cast<size_t>(fraction * static_cast<double>(sorted.size() - 1) + 0.5)];
+}
+
+// One token of SmolLM2-135M, of an 8B model, of a model without grouped heads; then the number of
+// rows where the tiled kernel becomes the faster one.
+std::vector<BenchCase> decode_cases() {
+  std::vector<Shape> shapes{{1, 9, 3, 1, 2048, 64, Causal::lower_right},
+                            {1, 32, 8, 1, 4096, 128, Causal::lower_right},
+                            {1, 16, 16, 1, 4096, 64, Causal::lower_right}};
+  for (const int64_t rows : {4, 8, 16, 24, 32, 48, 64}) {
+    shapes.push_back({1, 8, 8, rows, 2048, 64, Causal::lower_right});
+  }
+  std::vector<BenchCase> cases;
+  for (const Backend backend : {Backend::cpu_tiled, Backend::cpu_decode}) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+      for (const Shape& shape : shapes) {
+        for (const int threads : {1, 2}) {
+          if (backend == Backend::cpu_tiled || shape.q_len <= 32) {
+            cases.push_back({false, backend, dtype, shape, threads});
+          }
+        }
+      }
+    }
+  }
+  return cases;
 }
 
 std::vector<BenchCase> bench_cases() {
@@ -77,8 +111,7 @@ std::vector<BenchCase> bench_cases() {
   }
   shapes.push_back({1, 9, 3, 2048, 2048, 64, Causal::lower_right});
   shapes.push_back({1, 8, 8, 4096, 4096, 64, Causal::lower_right, 512});
-  shapes.push_back({1, 9, 3, 1, 2048, 64, Causal::lower_right});
-  std::vector<BenchCase> cases;
+  std::vector<BenchCase> cases = decode_cases();
   for (const Backend backend : {Backend::cpu_tiled, Backend::cpu_eager}) {
     for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
       for (const Shape& shape : shapes) {
