@@ -16,6 +16,7 @@ enum class Backend : uint8_t {
   automatic,   // the first of the ordered list that supports the problem
   cpu_tiled,   // SIMD, threaded, no Sq x Sk memory
   cpu_decode,  // SIMD, forward only: few query rows against many keys, and pages
+  cpu_sage,    // the same from int8 scores (Problem.quantization)
   cpu_eager,   // materialised scores, SIMD: the yardstick `eager` means
   reference,   // plain loops in double: the specification; slow
 };

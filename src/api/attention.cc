@@ -72,7 +72,14 @@ Backend backend_of(Module module) {
     throw Error(ErrorCode::unsupported,
                 std::string(info.name) + " is not built yet; use sdpa, flash_attention_2 or eager");
   }
-  return module == Module::eager ? Backend::cpu_eager : Backend::cpu_tiled;
+  switch (module) {
+    case Module::eager:
+      return Backend::cpu_eager;
+    case Module::sage:
+      return Backend::cpu_sage;
+    default:
+      return Backend::cpu_tiled;
+  }
 }
 
 Backend backend_of(Module module, const Problem& problem) {

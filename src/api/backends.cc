@@ -5,6 +5,7 @@
 #include "api/describe.h"
 #include "core/features.h"
 #include "cpu/cpu_attention.h"
+#include "cpu/sage_attention.h"
 #include "reference/attention.h"
 #include "regard/error.h"
 
@@ -38,6 +39,8 @@ constexpr std::array kBackends = {
                  cpu::forward_decode, nullptr, kNoGradients},
     BackendEntry{Backend::cpu_tiled, "cpu_tiled", true, cpu::why_unsupported_tiled,
                  cpu::forward_tiled, cpu::backward_tiled, kNoGradients},
+    BackendEntry{Backend::cpu_sage, "cpu_sage", true, cpu::why_unsupported_sage, cpu::forward_sage,
+                 cpu::backward_sage, kNoGradients},
     // Not automatic: whoever asks for materialised scores, or for the slow specification, asks for
     // them by name.
     BackendEntry{Backend::cpu_eager, "cpu_eager", false, cpu::why_unsupported_eager,

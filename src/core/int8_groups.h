@@ -121,33 +121,51 @@ inline void int8_of_row(const float* row, int64_t dim, float scale, int8_t* to) 
   }
 }
 
-// f16 with the largest finite value in place of infinity: a bf16 V may hold more than 65504.
-constexpr float rounded_to_f16(float x) {
-  constexpr float kLargest = 65504.0f;
-  const float bounded = x > kLargest ? kLargest : x < -kLargest ? -kLargest : x;
-  return f32_from_f16(f16_from_f32(bounded));
-}
+// x in a floating-point format of `mantissa` bits: rounded to nearest even, subnormals kept, what
+// is above `largest` becomes `largest`, NaN stays NaN.
+struct ShortFloat {
+  int mantissa;
+  float smallest_normal, largest;
+
+  constexpr float rounded(float x) const {
+    const uint32_t magnitude = bits_of(x) & 0x7FFFFFFFu;
+    const int dropped = 23 - mantissa;
+    const uint32_t half_below = (uint32_t{1} << (dropped - 1)) - 1;
+    const uint32_t normal = (magnitude + half_below + ((magnitude >> dropped) & 1u)) >> dropped;
+    // Beside smallest_normal * 2^dropped, f32 has the spacing of the format's subnormals.
+    const float anchor = smallest_normal * static_cast<float>(uint32_t{1} << dropped);
+    const uint32_t subnormal = bits_of((float_of(magnitude) + anchor) - anchor);
+    uint32_t bits = magnitude < bits_of(smallest_normal) ? subnormal : normal << dropped;
+    bits = magnitude > bits_of(largest) ? bits_of(largest) : bits;
+    bits = magnitude > 0x7F800000u ? magnitude : bits;
+    return float_of(bits | (bits_of(x) & 0x80000000u));
+  }
+};
+
+// Saturating, because a bf16 V may hold more than 65504.
+inline constexpr ShortFloat kShortF16{10, 0x1p-14f, 65504.0f};
+inline constexpr ShortFloat kShortE4m3{3, 0x1p-6f, kLargestE4m3};
 
 // V as P V sees it. For f8_e4m3, `scale` is scale_of_group(largest |V| of the channel over the
 // sequence's keys, 448).
 constexpr float rounded_value(ValueFormat format, float value, float scale) {
   switch (format) {
     case ValueFormat::f16:
-      return rounded_to_f16(value);
+      return kShortF16.rounded(value);
     case ValueFormat::f8_e4m3:
-      return f32_from_e4m3(e4m3_from_f32(value / scale)) * scale;
+      return kShortE4m3.rounded(value / scale) * scale;
     default:
       return value;
   }
 }
 
-// A weight in [0, 1], relative to its row's largest, as P V sees it.
+// A weight in [0, 1], relative to its row's largest, as P V sees it: in f8_e4m3 as P * 448.
 constexpr float rounded_weight(ValueFormat format, float weight) {
   switch (format) {
     case ValueFormat::f16:
-      return rounded_to_f16(weight);
+      return kShortF16.rounded(weight);
     case ValueFormat::f8_e4m3:
-      return f32_from_e4m3(e4m3_from_f32(weight * kLargestE4m3)) / kLargestE4m3;
+      return kShortE4m3.rounded(weight * kLargestE4m3) * (1.0f / kLargestE4m3);
     default:
       return weight;
   }
