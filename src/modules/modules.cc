@@ -23,7 +23,7 @@ constexpr std::array kModules = {
                "Score and mask programs written by the user, compiled into the kernel.", 512, true},
     ModuleInfo{Module::sage, "sage", "sage_attention",
                "INT8 Q K^T and 16-bit P V, with a backward pass; Ampere and newer, or the CPU.",
-               256, false},
+               256, true},
     ModuleInfo{Module::xformers, "xformers", "xformers_attention",
                "Memory-efficient attention with bias objects; the choice for Turing and older.",
                512, true},
