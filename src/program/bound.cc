@@ -36,7 +36,8 @@ void check_memory(ProgramKind kind, const std::string& name, const ProgramTensor
       last += (extent - 1) * tensor.stride[axis];
     }
   }
-  if (last > std::numeric_limits<int32_t>::max()) {
+  if (last > std::numeric_limits<int32_t>::max() ||
+      num_elements(tensor) > std::numeric_limits<int32_t>::max()) {
     fail(kind, name + " spans 2^31 elements or more: programs index with int32");
   }
   if (tensor.data == nullptr || reinterpret_cast<uintptr_t>(tensor.data) % 4 != 0) {

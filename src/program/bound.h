@@ -14,10 +14,11 @@ inline double element(const ProgramTensor& tensor, int64_t offset) {
                            : static_cast<double>(static_cast<const float*>(tensor.data)[offset]);
 }
 
+// Of a tensor with extents of 1 to 2^31 - 1; 2^62 stands for more.
 inline int64_t num_elements(const ProgramTensor& tensor) {
   int64_t count = 1;
   for (int axis = 0; axis < tensor.rank; ++axis) {
-    count *= tensor.shape[axis];
+    count = count > (int64_t{1} << 31) ? int64_t{1} << 62 : count * tensor.shape[axis];
   }
   return count;
 }
