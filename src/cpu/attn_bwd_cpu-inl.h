@@ -31,12 +31,11 @@
 #define REGARD_CPU_ATTN_BWD_CPU_INL_H_
 #endif
 
-#include <atomic>
+#include <cmath>
 
 #include "cpu/attn_bwd_cpu.h"
 #include "cpu/pack-inl.h"
 #include "cpu/scores-inl.h"
-#include "cpu/turn.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::cpu::HWY_NAMESPACE {
@@ -90,6 +89,7 @@ struct PackedRows {
 // One thread's buffers.
 struct BackwardBuffers {
   float *rows, *weights, *gradients, *tanh_tile, *keep, *dk, *dv;
+  ProgramTiles programs = {};
 
   static size_t floats(const Problem& problem) {
     const HeadSizes sizes = head_sizes(problem);
@@ -142,13 +142,18 @@ inline void pack_row_scalars(const BackwardTensors& tensors, const Unit& unit, c
   }
 }
 
-// Rows of a tile as B strips with depth = row.
-inline void pack_row_strips(const View& view, const Unit& unit, const RowTile& tile, float* row,
-                            float* strips) {
+// Rows of a tile times `factor` as B strips with depth = row. Rows that see no key are zero, and
+// with NonFinite::as_zero those with an infinity or NaN: a weight of 0 must not spread them.
+inline void pack_row_strips(const View& view, const Unit& unit, const RowTile& tile, float factor,
+                            NonFinite non_finite, const float* lse, float* row, float* strips) {
   const auto dim = static_cast<size_t>(view.dim);
   for (int64_t r = 0; r < tile.num_rows; ++r) {
-    load_row(view, query_row_offset(view, unit, tile.first_row + r), 1.0f, row);
-    scatter_to_strips(row, dim, static_cast<size_t>(r), kBlockQ, strips);
+    load_row(view, query_row_offset(view, unit, tile.first_row + r), factor, row);
+    if (lse[r] == -kMasked || (non_finite == NonFinite::as_zero && !is_finite(row, dim))) {
+      clear_in_strips(dim, static_cast<size_t>(r), kBlockQ, strips);
+    } else {
+      scatter_to_strips(row, dim, static_cast<size_t>(r), kBlockQ, strips);
+    }
   }
 }
 
@@ -156,12 +161,29 @@ inline void pack_rows(const BackwardCall& call, const Unit& unit, const RowTile&
                       float* scratch, const PackedRows& to) {
   const Problem& problem = *call.problem;
   const BackwardTensors& tensors = *call.tensors;
-  pack_query_strips(problem.q, unit, tile, query_factor(problem), scratch, to.q_rows);
+  const float q_factor = descale_of(problem, problem.descale.q, unit);
+  pack_query_strips(problem.q, unit, tile, query_factor(problem) * q_factor, scratch, to.q_rows);
   pack_query_strips(tensors.d_o, unit, tile, 1.0f, scratch, to.d_o_rows);
-  pack_row_strips(problem.q, unit, tile, scratch, to.q_strips);
-  pack_row_strips(tensors.d_o, unit, tile, scratch, to.d_o_strips);
   pack_row_scalars(tensors, unit, tile, scratch, to);
+  // A row of Q that is not finite has NaN in dS wherever it counts, dO only shows in dV.
+  pack_row_strips(problem.q, unit, tile, q_factor, NonFinite::as_zero, to.lse, scratch,
+                  to.q_strips);
+  pack_row_strips(tensors.d_o, unit, tile, 1.0f, NonFinite::keep, to.lse, scratch, to.d_o_strips);
   std::fill_n(to.dq, kBlockQ * padded(static_cast<size_t>(problem.q.dim)), 0.0f);
+}
+
+// What the tile's rows add to the gradient of their heads' sinks: the sink's weight is
+// exp(logit - LSE), its value 0. `sums` has one entry for each head of the group.
+inline void add_sink_gradients(const Problem& problem, const Unit& unit, const RowTile& tile,
+                               const PackedRows& rows, double* sums) {
+  for (int64_t row = 0; row < tile.num_rows; ++row) {
+    const int64_t head = unit.head_of(tile.first_row + row);
+    const float log2_weight = problem.sink.logits[head] * kLog2E - rows.lse[row];
+    if (log2_weight != kMasked) {
+      sums[head - unit.kv_head * unit.group] -=
+          std::exp2(double{log2_weight}) * double{rows.delta[row]};
+    }
+  }
 }
 
 // P = exp2(S - lse) of one strip, in place.
@@ -176,11 +198,14 @@ inline void weights_of(const ScoreStrip& strip, const float* lse, float* scores)
   }
 }
 
-// dS = P * (dP - delta), in place of dP; with softcap times 1 - tanh^2.
+// dS = P * (dP - delta), in place of dP, times what lies between the products and the softmax:
+// 1 - tanh^2 of softcap, and the derivative of a score program. Where P is 0 so is dS, whatever
+// the values of a masked key are.
 inline void score_gradients(const ScoreStrip& strip, const float* delta,
                             const BackwardBuffers& buffers) {
   const F32 d;
   const Vec one = hn::Set(d, 1.0f);
+  const Vec zero = hn::Zero(d);
   for (int64_t lane = 0; lane < strip.num_lanes; lane += kLanes) {
     const Vec mean = hn::LoadU(d, delta + strip.lane_begin + lane);
     for (int64_t key = strip.key_lo; key < strip.key_hi; ++key) {
@@ -191,7 +216,11 @@ inline void score_gradients(const ScoreStrip& strip, const float* delta,
         const Vec t = hn::Load(d, strip.at(buffers.tanh_tile, key, strip.lane_begin + lane));
         ds = hn::Mul(ds, hn::NegMulAdd(t, t, one));
       }
-      hn::Store(ds, d, at);
+      if (strip.programs.derivative != nullptr) {
+        ds = hn::Mul(
+            ds, hn::Load(d, strip.at(strip.programs.derivative, key, strip.lane_begin + lane)));
+      }
+      hn::Store(hn::IfThenZeroElse(hn::Eq(p, zero), ds), d, at);
     }
   }
 }
@@ -223,10 +252,11 @@ inline void finish_gradients(const ScoreStrip& strip, bool is_full, const Packed
   }
 }
 
-// P and dS of every strip of a row tile over one key block.
-inline void score_block_backward(const Problem& problem, const Unit& unit, const RowTile& tile,
-                                 const KeyBlock& block, const PackedKeys& keys_of_unit,
-                                 const PackedRows& rows, const BackwardBuffers& buffers) {
+// S^T and dP^T of every strip of a row tile over one key block, then finish(strip).
+template <class Finish>
+void score_strips(const Problem& problem, const Unit& unit, const RowTile& tile,
+                  const KeyBlock& block, const PackedKeys& keys_of_unit, const PackedRows& rows,
+                  const BackwardBuffers& buffers, const Finish& finish) {
   const HeadSizes sizes = head_sizes(problem);
   const auto num_rows = static_cast<size_t>(tile.num_rows);
   const auto base = static_cast<size_t>(block.base);
@@ -237,8 +267,8 @@ inline void score_block_backward(const Problem& problem, const Unit& unit, const
     const core::KeyInterval keys =
         block.is_full ? core::KeyInterval{block.lo, block.hi}
                       : keys_of_rows(tile, block, lane_begin, lane_begin + num_lanes);
-    const ScoreStrip strip{&problem, &unit,   &tile,      block.base,
-                           keys.lo,  keys.hi, lane_begin, num_lanes};
+    const ScoreStrip strip{&problem, &unit,      &tile,     block.base,  keys.lo,
+                           keys.hi,  lane_begin, num_lanes, block.cover, buffers.programs};
     const auto lo = static_cast<size_t>(keys.lo - block.base);
     const auto hi = static_cast<size_t>(keys.hi - block.base);
     multiply_scores(keys_of_unit.k_panels + base * sizes.qk, sizes.qk, lo, hi,
@@ -247,17 +277,27 @@ inline void score_block_backward(const Problem& problem, const Unit& unit, const
     multiply_scores(keys_of_unit.v_panels + base * sizes.v, sizes.v, lo, hi,
                     rows.d_o_rows + s * kStripLanes * sizes.v, vectors,
                     buffers.gradients + lane_begin);
-    finish_gradients(strip, block.is_full, rows, buffers);
-    // dK and dV are formed for whole groups of keys: what lies outside the strip's keys must add 0.
-    const int64_t group_lo = block.base + (block.lo - block.base) / kTileRows * kTileRows;
-    const auto group_hi =
-        block.base +
-        static_cast<int64_t>(whole_tile_rows(static_cast<size_t>(block.hi - block.base)));
-    for (float* cleared : {buffers.weights, buffers.gradients}) {
-      clear_keys(strip, group_lo, keys.lo, cleared);
-      clear_keys(strip, keys.hi, group_hi, cleared);
-    }
+    finish(strip);
   }
+}
+
+// P and dS of a row tile over one key block.
+inline void score_block_backward(const Problem& problem, const Unit& unit, const RowTile& tile,
+                                 const KeyBlock& block, const PackedKeys& keys_of_unit,
+                                 const PackedRows& rows, const BackwardBuffers& buffers) {
+  // dK and dV are formed for whole groups of keys: what lies outside a strip's keys must add 0.
+  const int64_t group_lo = block.base + (block.lo - block.base) / kTileRows * kTileRows;
+  const auto group_hi =
+      block.base +
+      static_cast<int64_t>(whole_tile_rows(static_cast<size_t>(block.hi - block.base)));
+  score_strips(problem, unit, tile, block, keys_of_unit, rows, buffers,
+               [&](const ScoreStrip& strip) {
+                 finish_gradients(strip, block.is_full, rows, buffers);
+                 for (float* cleared : {buffers.weights, buffers.gradients}) {
+                   clear_keys(strip, group_lo, strip.key_lo, cleared);
+                   clear_keys(strip, strip.key_hi, group_hi, cleared);
+                 }
+               });
 }
 
 // dV += P^T dO and dK += dS^T Q for the block's keys; depth is the rows each group of keys is seen
@@ -304,29 +344,33 @@ inline void add_query_gradients(const Problem& problem, const Unit& unit, const 
 // dK and dV of one key block to their outputs.
 inline void write_key_gradients(const BackwardCall& call, const Unit& unit, int64_t block_idx,
                                 const BackwardBuffers& buffers) {
+  const Problem& problem = *call.problem;
   const View& dk = call.tensors->dk;
   const View& dv = call.tensors->dv;
-  const HeadSizes sizes = head_sizes(*call.problem);
+  const HeadSizes sizes = head_sizes(problem);
   const core::Sequence& sequence = unit.sequence;
   const int64_t begin = block_idx * kBlockK;
   const int64_t end = std::min(sequence.k_len, begin + kBlockK);
   for (int64_t key = begin; key < end; ++key) {
     const int64_t seq = sequence.k_begin + key;
     const auto row = static_cast<size_t>(key - begin);
-    store_row(dk, core::row_offset(dk, sequence.batch, seq, unit.kv_head), call.problem->scale,
+    store_row(dk, core::row_offset(dk, sequence.batch, seq, unit.kv_head),
+              problem.scale * descale_of(problem, problem.descale.k, unit),
               buffers.dk + row * sizes.qk_padded);
-    store_row(dv, core::row_offset(dv, sequence.batch, seq, unit.kv_head), 1.0f,
-              buffers.dv + row * sizes.v_padded);
+    store_row(dv, core::row_offset(dv, sequence.batch, seq, unit.kv_head),
+              descale_of(problem, problem.descale.v, unit), buffers.dv + row * sizes.v_padded);
   }
 }
 
 // dQ of one row tile to its output.
 inline void write_query_gradients(const BackwardCall& call, const Unit& unit, const RowTile& tile,
                                   const PackedRows& rows) {
+  const Problem& problem = *call.problem;
   const View& dq = call.tensors->dq;
-  const size_t stride = head_sizes(*call.problem).qk_padded;
+  const size_t stride = head_sizes(problem).qk_padded;
+  const float factor = problem.scale * descale_of(problem, problem.descale.q, unit);
   for (int64_t row = 0; row < tile.num_rows; ++row) {
-    store_row(dq, query_row_offset(dq, unit, tile.first_row + row), call.problem->scale,
+    store_row(dq, query_row_offset(dq, unit, tile.first_row + row), factor,
               rows.dq + static_cast<size_t>(row) * stride);
   }
 }

@@ -7,41 +7,19 @@
 #include "cpu/scratch.h"
 #include "cpu/task_queue.h"
 #include "cpu/tile_plan.h"
+#include "cpu/unowned.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/attn_bwd_cpu.cc"
 #include "hwy/foreach_target.h"  // must come before highway.h
 
 #include "cpu/attn_bwd_cpu-inl.h"
+#include "cpu/attn_bwd_wave-inl.h"
+#include "cpu/attn_dscore_cpu-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::cpu::HWY_NAMESPACE {
-
-// Everything the tasks of one wave share.
-struct BackwardWave {
-  const BackwardCall* call;
-  const std::vector<Unit>* units;
-  std::vector<float*> unit_memory;  // by unit: PackedKeys, then one PackedRows a tile
-  std::vector<size_t> first_tile;   // by unit: index of its tile 0 in tiles and turns
-  std::vector<UnitPart> parts;      // all row tiles of the wave
-  std::vector<RowTile> tiles;       // the same, planned
-  std::vector<Turn> turns;          // the same: which key block adds to its dQ next
-  float* thread_scratch;
-  size_t thread_floats;
-
-  HeadSizes sizes() const { return head_sizes(*call->problem); }
-  PackedKeys keys(size_t unit) const {
-    return PackedKeys((*units)[unit], sizes(), unit_memory[unit]);
-  }
-  PackedRows rows(size_t unit, int64_t tile) const {
-    float* first = unit_memory[unit] + PackedKeys::floats((*units)[unit], sizes());
-    return PackedRows(sizes(), first + static_cast<size_t>(tile) * PackedRows::floats(sizes()));
-  }
-  float* scratch(int thread) const {
-    return thread_scratch + static_cast<size_t>(thread) * thread_floats;
-  }
-};
 
 // Step 1: keys and values of one block to f32 panels and strips.
 struct PackKeysTask {
@@ -57,8 +35,11 @@ struct PackKeysTask {
     const auto begin = static_cast<size_t>(part.part * kBlockK);
     const size_t end = std::min(depth, begin + kBlockK);
     float* rows = wave->scratch(thread);
-    pack_keys(problem.k, unit, begin, end, rows, to.k_panels, to.k_strips, depth);
-    pack_keys(problem.v, unit, begin, end, rows, to.v_panels, nullptr, depth);
+    // A key that is not finite has NaN in dS wherever it counts.
+    pack_keys(problem.k, unit, begin, end, rows, to.k_panels, to.k_strips, depth,
+              descale_of(problem, problem.descale.k, unit), NonFinite::as_zero);
+    pack_keys(problem.v, unit, begin, end, rows, to.v_panels, nullptr, depth,
+              descale_of(problem, problem.descale.v, unit));
   }
 };
 
@@ -70,10 +51,13 @@ struct PackRowsTask {
     const auto i = static_cast<size_t>(index);
     const UnitPart part = wave->parts[i];
     const Unit& unit = (*wave->units)[part.unit];
-    wave->tiles[i] = row_tile_at(*wave->call->problem, unit, part.part);
-    wave->turns[i].start_at(wave->tiles[i].first_block());
-    pack_rows(*wave->call, unit, wave->tiles[i], wave->scratch(thread),
-              wave->rows(part.unit, part.part));
+    const RowTile& tile = wave->tiles[i] = row_tile_at(*wave->call->problem, unit, part.part);
+    wave->plan_visits(i);
+    const PackedRows rows = wave->rows(part.unit, part.part);
+    pack_rows(*wave->call, unit, tile, wave->scratch(thread), rows);
+    if (wave->sink_sums.is_wanted()) {
+      add_sink_gradients(*wave->call->problem, unit, tile, rows, wave->sink_sums.of_tile(i));
+    }
   }
 };
 
@@ -93,17 +77,17 @@ struct KeyBlockTask {
     std::fill_n(buffers.dv, kBlockK * sizes.v_padded, 0.0f);
     for (int64_t idx = unit.num_tiles() - 1; idx >= 0; --idx) {
       const size_t i = wave->first_tile[part.unit] + static_cast<size_t>(idx);
-      const RowTile& tile = wave->tiles[i];
-      if (part.part < tile.first_block() || part.part >= tile.end_block()) {
+      if (!wave->visits(i, part.part)) {
         continue;
       }
-      const KeyBlock block = key_block_at(tile, part.part);
+      const RowTile& tile = wave->tiles[i];
+      const KeyBlock block = key_block_at(problem, unit, tile, part.part);
       const PackedRows rows = wave->rows(part.unit, idx);
       score_block_backward(problem, unit, tile, block, keys, rows, buffers);
       add_key_gradients(problem, tile, block, rows, buffers);
       wave->turns[i].wait_for(part.part);
       add_query_gradients(problem, unit, tile, block, keys, rows, buffers);
-      wave->turns[i].pass(part.part);
+      wave->turns[i].pass_to(wave->next_visit(i, part.part + 1));
     }
     write_key_gradients(*wave->call, unit, part.part, buffers);
   }
@@ -121,22 +105,6 @@ struct WriteRowsTask {
   }
 };
 
-// Lays out the units of `range` in `memory` and lists their row tiles.
-void plan_wave(const Wave& range, const std::vector<size_t>& floats, float* memory,
-               BackwardWave& wave) {
-  wave.parts.clear();
-  for (size_t u = range.begin; u < range.end; ++u) {
-    wave.unit_memory[u] = memory;
-    memory += floats[u];
-    wave.first_tile[u] = wave.parts.size();
-    for (int64_t tile = 0; tile < (*wave.units)[u].num_tiles(); ++tile) {
-      wave.parts.push_back({u, tile});
-    }
-  }
-  wave.tiles.resize(wave.parts.size());
-  wave.turns = std::vector<Turn>(wave.parts.size());
-}
-
 void run_wave(const Wave& range, BackwardWave& wave) {
   const int threads = wave.call->num_threads;
   const std::vector<UnitPart> blocks = blocks_of(*wave.units, range);
@@ -148,6 +116,8 @@ void run_wave(const Wave& range, BackwardWave& wave) {
       blocks_longest_chain_first(*wave.units, range, wave.first_tile, wave.tiles);
   run_tasks(num_blocks, threads, KeyBlockTask{&wave, &ordered});
   run_tasks(num_tiles, threads, WriteRowsTask{&wave});
+  collect_score_gradients(wave);
+  wave.sink_sums.finish(*wave.units, wave.parts);
 }
 
 void backward(const BackwardCall& call) {
@@ -163,19 +133,15 @@ void backward(const BackwardCall& call) {
   const Scratch packed(largest_wave(waves, floats));
   const size_t thread_floats = whole_lines(BackwardBuffers::floats(problem));
   const Scratch threads(thread_floats * static_cast<size_t>(call.num_threads));
-  BackwardWave wave{.call = &call,
-                    .units = &units,
-                    .unit_memory = std::vector<float*>(units.size()),
-                    .first_tile = std::vector<size_t>(units.size()),
-                    .parts = {},
-                    .tiles = {},
-                    .turns = {},
-                    .thread_scratch = threads.data(),
-                    .thread_floats = thread_floats};
+  BackwardWave wave(call, units, threads.data(), thread_floats);
+  clear_bias_gradient(problem, call.tensors->d_bias);
   for (const Wave& range : waves) {
-    plan_wave(range, floats, packed.data(), wave);
+    wave.plan(range, floats, packed.data());
     run_wave(range, wave);
   }
+  wave.sink_sums.write();
+  wave.slope_sums.write();
+  write_unowned_gradients(problem, *call.tensors);
 }
 
 }  // namespace regard::cpu::HWY_NAMESPACE

@@ -34,6 +34,14 @@
 HWY_BEFORE_NAMESPACE();
 namespace regard::cpu::HWY_NAMESPACE {
 
+// Packed operands of one unit. Rows of V with an infinity or NaN are zero in the strips;
+// has_special_values [num_blocks] says which key blocks have any.
+struct PackedUnit {
+  float* key_panels;
+  float* value_strips;
+  uint8_t* has_special_values;
+};
+
 // Floats of one unit's packed K (PanelA) and V (strips).
 inline size_t packed_keys_floats(const Unit& unit, size_t head_dim) {
   return whole_lines(whole_tile_rows(static_cast<size_t>(unit.sequence.k_len)) * head_dim);
@@ -125,8 +133,8 @@ inline void score_block(const Problem& problem, const Unit& unit, const RowTile&
     const core::KeyInterval keys =
         block.is_full ? core::KeyInterval{block.lo, block.hi}
                       : keys_of_rows(tile, block, lane_begin, lane_begin + num_lanes);
-    const ScoreStrip strip{&problem, &unit,   &tile,      block.base,
-                           keys.lo,  keys.hi, lane_begin, num_lanes};
+    const ScoreStrip strip{&problem, &unit,      &tile,     block.base, keys.lo,
+                           keys.hi,  lane_begin, num_lanes, block.cover};
     multiply_scores(
         key_panels + static_cast<size_t>(block.base) * head_dim, head_dim,
         static_cast<size_t>(keys.lo - block.base), static_cast<size_t>(keys.hi - block.base),
@@ -163,6 +171,48 @@ inline void add_values(const Problem& problem, const Unit& unit, const RowTile& 
       ranges, static_cast<size_t>(problem.v.dim), buffers.o, buffers.correction);
 }
 
+// The share of V's rows that are not finite, which the strips hold as zeros: only rows that see
+// such a key take it.
+inline void add_special_values(const Problem& problem, const Unit& unit, const RowTile& tile,
+                               const KeyBlock& block, const ForwardBuffers& buffers) {
+  const auto dim = static_cast<size_t>(problem.v.dim);
+  const float factor = descale_of(problem, problem.descale.v, unit);
+  float* values = buffers.rows;
+  for (int64_t key = block.lo; key < block.hi; ++key) {
+    load_row(
+        problem.v,
+        core::row_offset(problem.v, unit.sequence.batch, unit.sequence.k_begin + key, unit.kv_head),
+        factor, values);
+    if (is_finite(values, dim)) {
+      continue;
+    }
+    const float* weights = buffers.scores + (key - block.base) * kBlockQ;
+    for (int64_t row = 0; row < tile.num_rows; ++row) {
+      float* o_row = buffers.o + static_cast<size_t>(row) * padded(dim);
+      for (size_t i = 0; i < dim && weights[row] != 0.0f; ++i) {
+        o_row[i] += weights[row] * values[i];
+      }
+    }
+  }
+}
+
+// A sink is a key that every row saw first: its logit is the row's maximum, its weight 1, and it
+// has no value.
+inline void start_rows(const Problem& problem, const Unit& unit, const RowTile& tile,
+                       const ForwardBuffers& buffers) {
+  std::fill_n(buffers.o, kBlockQ * padded(static_cast<size_t>(problem.v.dim)), 0.0f);
+  std::fill_n(buffers.max, kBlockQ, kMasked);
+  std::fill_n(buffers.sum, kBlockQ, 0.0f);
+  if (problem.sink.logits == nullptr) {
+    return;
+  }
+  for (int64_t row = 0; row < tile.num_rows; ++row) {
+    const float logit = problem.sink.logits[unit.head_of(tile.first_row + row)];
+    buffers.max[row] = logit * kLog2E;
+    buffers.sum[row] = logit == kMasked ? 0.0f : 1.0f;
+  }
+}
+
 // lines 12-13: O / l and LSE = ln2 * (m + log2 l) of every row.
 inline void write_rows(const ForwardOutputs& outputs, const Unit& unit, const RowTile& tile,
                        const ForwardBuffers& buffers) {
@@ -187,18 +237,24 @@ inline void write_rows(const ForwardOutputs& outputs, const Unit& unit, const Ro
 }
 
 inline void forward_tile(const ForwardCall& call, const Unit& unit, int64_t tile_idx,
-                         const float* key_panels, const float* value_strips, float* scratch) {
+                         const PackedUnit& packed, float* scratch) {
   const Problem& problem = *call.problem;
   const ForwardBuffers buffers(problem, scratch);
   const RowTile tile = row_tile_at(problem, unit, tile_idx);
-  pack_query_strips(problem.q, unit, tile, query_factor(problem), buffers.rows, buffers.q_strips);
-  std::fill_n(buffers.o, kBlockQ * padded(static_cast<size_t>(problem.v.dim)), 0.0f);
-  std::fill_n(buffers.max, kBlockQ, kMasked);
-  std::fill_n(buffers.sum, kBlockQ, 0.0f);
+  pack_query_strips(problem.q, unit, tile,
+                    query_factor(problem) * descale_of(problem, problem.descale.q, unit),
+                    buffers.rows, buffers.q_strips);
+  start_rows(problem, unit, tile, buffers);
   for (int64_t b = tile.first_block(); b < tile.end_block(); ++b) {
-    const KeyBlock block = key_block_at(tile, b);
-    score_block(problem, unit, tile, block, key_panels, buffers);
-    add_values(problem, unit, tile, block, value_strips, buffers);
+    const KeyBlock block = key_block_at(problem, unit, tile, b);
+    if (block.cover == Cover::none) {
+      continue;
+    }
+    score_block(problem, unit, tile, block, packed.key_panels, buffers);
+    add_values(problem, unit, tile, block, packed.value_strips, buffers);
+    if (packed.has_special_values[b] != 0) {
+      add_special_values(problem, unit, tile, block, buffers);
+    }
   }
   write_rows(*call.outputs, unit, tile, buffers);
 }

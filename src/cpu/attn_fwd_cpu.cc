@@ -7,6 +7,7 @@
 #include "cpu/scratch.h"
 #include "cpu/task_queue.h"
 #include "cpu/tile_plan.h"
+#include "cpu/unowned.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/attn_fwd_cpu.cc"
@@ -17,12 +18,6 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::cpu::HWY_NAMESPACE {
-
-// Packed operands of one unit inside the wave's scratch.
-struct PackedUnit {
-  float* key_panels;
-  float* value_strips;
-};
 
 // Step 1 of a wave: keys and values of one block of one unit to f32.
 struct PackTask {
@@ -42,9 +37,12 @@ struct PackTask {
     const auto begin = static_cast<size_t>(part.part * kBlockK);
     const auto end =
         static_cast<size_t>(std::min<int64_t>(unit.sequence.k_len, (part.part + 1) * kBlockK));
-    pack_keys(problem.k, unit, begin, end, rows, to.key_panels, nullptr, 0);
-    pack_keys(problem.v, unit, begin, end, rows, nullptr, to.value_strips,
-              static_cast<size_t>(unit.sequence.k_len));
+    pack_keys(problem.k, unit, begin, end, rows, to.key_panels, nullptr, 0,
+              descale_of(problem, problem.descale.k, unit));
+    to.has_special_values[part.part] =
+        pack_keys(problem.v, unit, begin, end, rows, nullptr, to.value_strips,
+                  static_cast<size_t>(unit.sequence.k_len),
+                  descale_of(problem, problem.descale.v, unit), NonFinite::as_zero);
   }
 };
 
@@ -59,8 +57,7 @@ struct TileTask {
 
   void operator()(int64_t index, int thread) const {
     const UnitPart part = (*tiles)[static_cast<size_t>(index)];
-    const PackedUnit& from = (*packed)[part.unit];
-    forward_tile(*call, (*units)[part.unit], part.part, from.key_panels, from.value_strips,
+    forward_tile(*call, (*units)[part.unit], part.part, (*packed)[part.unit],
                  scratch + static_cast<size_t>(thread) * scratch_floats);
   }
 };
@@ -78,19 +75,25 @@ void forward(const ForwardCall& call) {
   const size_t thread_floats = whole_lines(ForwardBuffers::floats(problem));
   const Scratch thread_scratch(thread_floats * static_cast<size_t>(call.num_threads));
   std::vector<PackedUnit> packed(units.size());
+  std::vector<uint8_t> has_special_values;
   for (const Wave& wave : waves) {
+    const std::vector<UnitPart> blocks = blocks_of(units, wave);
+    has_special_values.assign(blocks.size(), 0);
+    uint8_t* next_flag = has_special_values.data();
     float* next = packed_scratch.data();
     for (size_t u = wave.begin; u < wave.end; ++u) {
-      packed[u] = {next, next + packed_keys_floats(units[u], static_cast<size_t>(problem.k.dim))};
+      packed[u] = {next, next + packed_keys_floats(units[u], static_cast<size_t>(problem.k.dim)),
+                   next_flag};
       next += floats[u];
+      next_flag += units[u].num_blocks();
     }
-    const std::vector<UnitPart> blocks = blocks_of(units, wave);
     run_tasks(static_cast<int64_t>(blocks.size()), call.num_threads,
               PackTask{&call, &units, &blocks, &packed, thread_scratch.data(), thread_floats});
     const std::vector<UnitPart> tiles = tiles_longest_first(problem, units, wave);
     run_tasks(static_cast<int64_t>(tiles.size()), call.num_threads,
               TileTask{&call, &units, &tiles, &packed, thread_scratch.data(), thread_floats});
   }
+  write_unowned_outputs(problem, *call.outputs);
 }
 
 }  // namespace regard::cpu::HWY_NAMESPACE

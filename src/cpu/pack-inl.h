@@ -15,6 +15,17 @@
 HWY_BEFORE_NAMESPACE();
 namespace regard::cpu::HWY_NAMESPACE {
 
+// f32 of every e4m3 value.
+struct E4m3Table {
+  float value[256];
+  constexpr E4m3Table() : value() {
+    for (int bits = 0; bits < 256; ++bits) {
+      value[bits] = core::f32_from_e4m3(static_cast<uint8_t>(bits));
+    }
+  }
+};
+inline constexpr E4m3Table kF32FromE4m3;
+
 // to[0, dim) = the row of `view` at element `offset`, as f32 times `factor`. Reads exactly dim
 // elements: the row may end at the end of a page.
 inline void load_row(const View& view, int64_t offset, float factor, float* HWY_RESTRICT to) {
@@ -28,6 +39,11 @@ inline void load_row(const View& view, int64_t offset, float factor, float* HWY_
     const uint16_t* HWY_RESTRICT from = static_cast<const uint16_t*>(view.data) + offset;
     for (size_t i = 0; i < dim; ++i) {
       to[i] = core::f32_from_bf16(from[i]) * factor;
+    }
+  } else if (view.dtype == DType::f8_e4m3) {
+    const uint8_t* HWY_RESTRICT from = static_cast<const uint8_t*>(view.data) + offset;
+    for (size_t i = 0; i < dim; ++i) {
+      to[i] = kF32FromE4m3.value[from[i]] * factor;
     }
   } else {
     size_t i = 0;
@@ -136,6 +152,14 @@ inline void scatter_to_strips(const float* HWY_RESTRICT from, size_t dim, size_t
   }
 }
 
+// The same row = 0.
+inline void clear_in_strips(size_t dim, size_t row, size_t depth, float* HWY_RESTRICT strips) {
+  for (size_t strip = 0; strip < num_strips(dim); ++strip) {
+    const size_t width = strip_vectors(dim, strip) * kLanes;
+    std::fill_n(strips + strip * kStripLanes * depth + row * width, width, 0.0f);
+  }
+}
+
 // Sum of a[i] * b[i], in an order that depends on dim only.
 inline float dot(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, size_t dim) {
   const F32 d;
@@ -151,26 +175,56 @@ inline float dot(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, size_
   return total;
 }
 
-// Keys [begin, end) of one key/value head: as PanelA (`panels`, [key group][dim][kTileRows], keys
-// past `end` zero) and as B strips of `depth` keys (`strips`); either may be null. `begin` is a
-// multiple of kTileRows. `rows` holds kPackRows * dim floats.
-inline void pack_keys(const View& view, const Unit& unit, size_t begin, size_t end, float* rows,
-                      float* panels, float* strips, size_t depth) {
+// Whether no element is infinite or NaN.
+inline bool is_finite(const float* HWY_RESTRICT from, size_t dim) {
+  const F32 d;
+  const Vec zero = hn::Zero(d);
+  Vec sum = zero;  // 0 * x is NaN for infinite x
+  size_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) {
+    sum = hn::MulAdd(hn::LoadU(d, from + i), zero, sum);
+  }
+  bool finite = hn::AllTrue(d, hn::Eq(sum, zero));
+  for (; i < dim; ++i) {
+    finite = finite && from[i] * 0.0f == 0.0f;
+  }
+  return finite;
+}
+
+// What strips hold of a row with an infinity or NaN. A product multiplies whole strips, also by the
+// weight 0 of a pair that is masked, and 0 * NaN is NaN.
+enum class NonFinite { keep, as_zero };
+
+// Keys [begin, end) of one key/value head times `factor`: as PanelA (`panels`, [key
+// group][dim][kTileRows], keys past `end` zero) and as B strips of `depth` keys (`strips`); either
+// may be null. `begin` is a multiple of kTileRows. `rows` holds kPackRows * dim floats. Returns
+// whether strips hold zeros for a row that is not finite.
+inline bool pack_keys(const View& view, const Unit& unit, size_t begin, size_t end, float* rows,
+                      float* panels, float* strips, size_t depth, float factor = 1.0f,
+                      NonFinite non_finite = NonFinite::keep) {
   const auto dim = static_cast<size_t>(view.dim);
+  bool has_zeroed = false;
   for (size_t group = begin; group < end; group += kTileRows) {
     const size_t count = std::min<size_t>(kTileRows, end - group);
     for (size_t i = 0; i < count; ++i) {
       const int64_t key = unit.sequence.k_begin + static_cast<int64_t>(group + i);
-      load_row(view, core::row_offset(view, unit.sequence.batch, key, unit.kv_head), 1.0f,
-               rows + i * dim);
-      if (strips != nullptr) {
-        scatter_to_strips(rows + i * dim, dim, group + i, depth, strips);
+      float* row = rows + i * dim;
+      load_row(view, core::row_offset(view, unit.sequence.batch, key, unit.kv_head), factor, row);
+      if (strips == nullptr) {
+        continue;
+      }
+      if (non_finite == NonFinite::as_zero && !is_finite(row, dim)) {
+        clear_in_strips(dim, group + i, depth, strips);
+        has_zeroed = true;
+      } else {
+        scatter_to_strips(row, dim, group + i, depth, strips);
       }
     }
     if (panels != nullptr) {
       interleave(rows, count, dim, kTileRows, panels + group * dim);
     }
   }
+  return has_zeroed;
 }
 
 // Element offset of merged row `row` of `unit` in a view with query heads.

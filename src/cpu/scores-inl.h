@@ -13,38 +13,22 @@
 
 #include "core/dtype.h"
 #include "core/philox.h"
-#include "cpu/register_tile-inl.h"
+#include "cpu/score_tensors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::cpu::HWY_NAMESPACE {
-
-inline constexpr float kLog2E = 1.44269504088896340736f;
-inline constexpr float kLn2 = 0.69314718055994530942f;
-inline constexpr float kMasked = -std::numeric_limits<float>::infinity();
 
 // What Q is multiplied by while it is packed.
 inline float query_factor(const Problem& problem) {
   return problem.softcap != 0.0f ? problem.scale / problem.softcap : problem.scale * kLog2E;
 }
 
-// One strip of lanes of one key block. Keys count from the sequence's first; row 0 of `scores` is
-// key `base`.
-struct ScoreStrip {
-  const Problem* problem;
-  const Unit* unit;
-  const RowTile* tile;
-  int64_t base;
-  int64_t key_lo, key_hi;  // keys that hold scores
-  int64_t lane_begin;
-  int64_t num_lanes;  // whole vectors; may go past the tile's rows
-
-  int64_t live_lanes() const {
-    return num_lanes < tile->num_rows - lane_begin ? num_lanes : tile->num_rows - lane_begin;
-  }
-  float* at(float* scores, int64_t key, int64_t lane) const {
-    return scores + (key - base) * kBlockQ + lane;
-  }
-};
+// Descale factor of a unit; 1 without factors.
+inline float descale_of(const Problem& problem, const float* factors, const Unit& unit) {
+  return factors == nullptr
+             ? 1.0f
+             : factors[unit.sequence.index * problem.descale.stride_batch + unit.kv_head];
+}
 
 // x becomes softcap * tanh(x) in log2 units; tanh itself is kept for the derivative when asked.
 inline void apply_softcap(const ScoreStrip& strip, float* scores, float* tanh_tile) {
@@ -85,34 +69,6 @@ inline void apply_alibi(const ScoreStrip& strip, float* scores) {
       const Vec distance = hn::Abs(hn::ConvertTo(d, offset));
       float* at = strip.at(scores, key, strip.lane_begin + lane);
       hn::Store(hn::NegMulAdd(slope, distance, hn::Load(d, at)), d, at);
-    }
-  }
-}
-
-// Dense bias and boolean mask: read row by row, because their keys are neighbours in memory.
-inline void apply_tensors(const ScoreStrip& strip, float* scores) {
-  const BiasTensor& bias = strip.problem->bias;
-  const MaskTensor& mask = strip.problem->mask;
-  const core::Sequence& sequence = strip.unit->sequence;
-  for (int64_t lane = 0; lane < strip.live_lanes(); ++lane) {
-    const int64_t row = strip.tile->first_row + strip.lane_begin + lane;
-    const int64_t head = strip.unit->head_of(row);
-    const int64_t query = sequence.q_begin + strip.unit->query_of(row);
-    const int64_t bias_row = sequence.batch * bias.stride_batch + head * bias.stride_head +
-                             query * bias.stride_q + sequence.k_begin * bias.stride_k;
-    const int64_t mask_row = sequence.batch * mask.stride_batch + head * mask.stride_head +
-                             query * mask.stride_q + sequence.k_begin * mask.stride_k;
-    // Keys the row does not see are left alone: their entries may lie past the tensor's end.
-    const int64_t lo = std::max<int64_t>(strip.key_lo, strip.tile->lo[strip.lane_begin + lane]);
-    const int64_t hi = std::min<int64_t>(strip.key_hi, strip.tile->hi[strip.lane_begin + lane]);
-    for (int64_t key = lo; key < hi; ++key) {
-      float* at = strip.at(scores, key, strip.lane_begin + lane);
-      if (bias.data != nullptr) {
-        *at += kLog2E * core::load(bias.data, bias.dtype, bias_row + key * bias.stride_k);
-      }
-      if (mask.data != nullptr && mask.data[mask_row + key * mask.stride_k] == 0) {
-        *at = kMasked;
-      }
     }
   }
 }
@@ -160,8 +116,14 @@ inline void apply_terms(const ScoreStrip& strip, bool is_full, float* scores, fl
   if (problem.alibi.slopes != nullptr) {
     apply_alibi(strip, scores);
   }
-  if (problem.bias.data != nullptr || problem.mask.data != nullptr) {
-    apply_tensors(strip, scores);
+  if (problem.bias.data != nullptr) {
+    apply_score_tensor(strip, BiasRows{problem.bias}, scores);
+  }
+  if (problem.mask.data != nullptr) {
+    apply_score_tensor(strip, MaskRows{problem.mask}, scores);
+  }
+  if (has_block_mask(problem) && strip.cover == Cover::some) {
+    apply_block_mask(strip, scores);
   }
   if (!is_full) {
     apply_limits(strip, scores);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cpu/block_cover.h"
+
 namespace regard::cpu {
 
 std::vector<Unit> units_of(const Problem& problem) {
@@ -57,6 +59,15 @@ KeyBlock key_block_at(const RowTile& tile, int64_t block_idx) {
   block.lo = std::max(block.base, tile.live.lo);
   block.hi = std::max(block.lo, std::min(block.base + kBlockK, tile.live.hi));
   block.is_full = block.lo >= tile.full.lo && block.hi <= tile.full.hi;
+  return block;
+}
+
+KeyBlock key_block_at(const Problem& problem, const Unit& unit, const RowTile& tile,
+                      int64_t block_idx) {
+  KeyBlock block = key_block_at(tile, block_idx);
+  if (has_block_mask(problem)) {
+    apply_cover(problem, unit, tile, block);
+  }
   return block;
 }
 
@@ -131,7 +142,11 @@ std::vector<UnitPart> tiles_longest_first(const Problem& problem, const std::vec
   for (size_t unit = wave.begin; unit < wave.end; ++unit) {
     for (int64_t idx = 0; idx < units[unit].num_tiles(); ++idx) {
       const RowTile tile = row_tile_at(problem, units[unit], idx);
-      costed.push_back({{unit, idx}, (tile.live.hi - tile.live.lo) * tile.num_rows});
+      int64_t num_keys = tile.live.hi - tile.live.lo;
+      if (has_block_mask(problem)) {
+        num_keys = std::min(num_keys, listed_keys(problem, units[unit], tile));
+      }
+      costed.push_back({{unit, idx}, num_keys * tile.num_rows});
     }
   }
   std::stable_sort(costed.begin(), costed.end(),

@@ -52,15 +52,24 @@ struct RowTile {
 
 RowTile row_tile_at(const Problem& problem, const Unit& unit, int64_t tile_idx);
 
+// What the problem's block mask leaves of a tile's pairs with one key block: nothing, some, all of
+// them, or all without asking the mask program. Without a block mask all are listed.
+enum class Cover : uint8_t { none, some, listed, full };
+
 // Keys [lo, hi) of one key block that a tile visits; key `base` (a multiple of kBlockK) is row 0 of
 // the score tile. A full block needs no comparison of positions.
 struct KeyBlock {
   int64_t base = 0;
   int64_t lo = 0, hi = 0;
   bool is_full = false;
+  Cover cover = Cover::listed;
 };
 
+// By position alone, and with the block mask, whose listed columns trim lo and hi; Cover::none
+// where nothing is left.
 KeyBlock key_block_at(const RowTile& tile, int64_t block_idx);
+KeyBlock key_block_at(const Problem& problem, const Unit& unit, const RowTile& tile,
+                      int64_t block_idx);
 
 // Keys that some row of [row_begin, row_end) of the tile sees inside `block`; {block.lo, block.lo}
 // when there is none.
@@ -70,13 +79,11 @@ core::KeyInterval keys_of_rows(const RowTile& tile, const KeyBlock& block, int64
 // Rows [lo, hi) of the tile that see some key of [key_begin, key_end); {0, 0} when there is none.
 core::KeyInterval rows_of_keys(const RowTile& tile, int64_t key_begin, int64_t key_end);
 
-// Whether scores change between Q K^T and the softmax by more than position limits.
-inline bool has_score_terms(const Problem& problem) {
-  return problem.softcap != 0.0f || problem.bias.data != nullptr ||
-         problem.alibi.slopes != nullptr || problem.mask.data != nullptr;
-}
-
 inline bool has_dropout(const Problem& problem) { return problem.dropout.probability > 0.0f; }
+
+inline bool has_block_mask(const Problem& problem) {
+  return problem.block_mask.row_offsets != nullptr;
+}
 
 // Consecutive units whose packed operands exist at the same time.
 struct Wave {

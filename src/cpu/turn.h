@@ -12,7 +12,7 @@ class Turn {
  public:
   void start_at(int64_t first) { next_.store(first, std::memory_order_relaxed); }
 
-  // Returns when every predecessor of `block` has called pass().
+  // Returns when it is the turn of `block`: every predecessor has called pass_to().
   void wait_for(int64_t block) const {
     // The predecessor is at most one tile (~0.1 ms) ahead; after a few thousand looks its thread is
     // likely off the core, so give ours away.
@@ -24,7 +24,8 @@ class Turn {
     }
   }
 
-  void pass(int64_t block) { next_.store(block + 1, std::memory_order_release); }
+  // The turn of `next`, the first block after the caller's that adds to the buffer.
+  void pass_to(int64_t next) { next_.store(next, std::memory_order_release); }
 
  private:
   std::atomic<int64_t> next_{0};
