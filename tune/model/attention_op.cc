@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "regard/attention.h"
+#include "tune/model/flex_programs.h"
 #include "tune/model/held.h"
 #include "tune/model/tensor_rows.h"
 
@@ -20,12 +21,10 @@ struct AttentionCall {
 regard::Problem problem_of(const AttentionCall& call, const torch::Tensor& q,
                            const torch::Tensor& k, const torch::Tensor& v) {
   const AttentionShape& shape = call.shape;
-  regard::AttentionOptions options;
   const auto* offsets = call.layout.document_offsets.data_ptr<int32_t>();
   const auto count = static_cast<int32_t>(call.layout.document_offsets.numel() - 1);
-  options.documents = {offsets, offsets, count};
-  if (shape.window) options.window = {*shape.window - 1, 0};
-  return regard::lower(shape.module, heads_view(q, shape.num_heads, shape.head_dim),
+  const regard::AttentionOptions options = engine_options(shape, {offsets, offsets, count}, 0);
+  return regard::lower(shape.choice.module, heads_view(q, shape.num_heads, shape.head_dim),
                        heads_view(k, shape.num_kv_heads, shape.head_dim),
                        heads_view(v, shape.num_kv_heads, shape.head_dim), options);
 }
@@ -43,11 +42,22 @@ void rotate_back(const torch::Tensor& gradient, const AttentionCall& call) {
   });
 }
 
+// FlexPrograms::trained_values(), which is empty where nothing is trained.
+torch::Tensor program_values(const AttentionShape& shape) {
+  const FlexPrograms* programs = shape.choice.programs;
+  return programs == nullptr ? torch::empty({0}) : programs->trained_values();
+}
+
+std::vector<float*> gradient_places(const AttentionShape& shape, const torch::Tensor& d_program) {
+  if (d_program.numel() == 0) return {};
+  return shape.choice.programs->gradient_places(d_program.data_ptr<float>());
+}
+
 class RotaryAttention : public torch::autograd::Function<RotaryAttention> {
  public:
   static torch::Tensor forward(AutogradContext* ctx, const torch::Tensor& q_in,
                                const torch::Tensor& k_in, const torch::Tensor& v,
-                               AttentionCall call) {
+                               const torch::Tensor& program_values, AttentionCall call) {
     const AttentionShape& shape = call.shape;
     const torch::Tensor q = rotated(q_in, call.layout, shape.head_dim, 1.0f);
     const torch::Tensor k = rotated(k_in, call.layout, shape.head_dim, 1.0f);
@@ -55,8 +65,8 @@ class RotaryAttention : public torch::autograd::Function<RotaryAttention> {
     const torch::Tensor lse = torch::empty({shape.num_heads, q.size(0)}, torch::kFloat32);
     regard::attention_forward(problem_of(call, q, k, v),
                               {heads_view(o, shape.num_heads, shape.head_dim), lse_view(lse)},
-                              regard::backend_of(shape.module));
-    ctx->save_for_backward({q, k, v, o, lse});
+                              regard::backend_of(shape.choice.module));
+    ctx->save_for_backward({q, k, v, o, lse, program_values});
     ctx->saved_data["call"] = hold(std::move(call));
     return o;
   }
@@ -79,15 +89,29 @@ class RotaryAttention : public torch::autograd::Function<RotaryAttention> {
     tensors.dq = view(dq, shape.num_heads);
     tensors.dk = view(dk, shape.num_kv_heads);
     tensors.dv = view(dv, shape.num_kv_heads);
+    const torch::Tensor d_program = torch::zeros_like(saved[5]);
+    const std::vector<float*> places = gradient_places(shape, d_program);
+    tensors.d_tensors = places.empty() ? nullptr : places.data();
     regard::attention_backward(problem_of(call, q, k, v), tensors,
-                               regard::backend_of(shape.module));
+                               regard::backend_of(shape.choice.module));
     rotate_back(dq, call);
     rotate_back(dk, call);
-    return {dq, dk, dv, torch::Tensor()};
+    return {dq, dk, dv, d_program, torch::Tensor()};
   }
 };
 
 }  // namespace
+
+regard::AttentionOptions engine_options(const AttentionShape& shape,
+                                        const regard::Documents& documents, int64_t first_query) {
+  regard::AttentionOptions options;
+  options.documents = documents;
+  options.training = shape.choice.is_training;
+  if (shape.window) options.window = {*shape.window - 1, 0};
+  if (shape.choice.module == regard::Module::s2) options.s2_row_length = shape.choice.row_length;
+  if (shape.choice.programs != nullptr) shape.choice.programs->bind(first_query, options);
+  return options;
+}
 
 regard::View heads_view(const torch::Tensor& tensor, int64_t heads, int64_t head_dim) {
   regard::View view;
@@ -116,7 +140,7 @@ torch::Tensor rotated(const torch::Tensor& x, const SequenceLayout& layout, int6
 torch::Tensor rotary_attention(const torch::Tensor& q, const torch::Tensor& k,
                                const torch::Tensor& v, const AttentionShape& shape,
                                const SequenceLayout& layout) {
-  return RotaryAttention::apply(q, k, v, AttentionCall{shape, layout});
+  return RotaryAttention::apply(q, k, v, program_values(shape), AttentionCall{shape, layout});
 }
 
 }  // namespace tune::ops

@@ -7,6 +7,10 @@
 
 #include "regard/modules.h"
 
+namespace tune {
+class FlexPrograms;
+}
+
 namespace tune::ops {
 
 // What all layers of one forward share about its tokens.
@@ -15,11 +19,24 @@ struct SequenceLayout {
   torch::Tensor cos, sin;          // f32 [tokens, head_dim / 2]
 };
 
-struct AttentionShape {
+// What all layers of a model share about the module of the configuration.
+struct AttentionChoice {
   regard::Module module = regard::Module::sdpa;
+  int64_t row_length = 0;  // s2: the sequence_len whose quarters are the groups
+  bool is_training = true;
+  const FlexPrograms* programs = nullptr;  // flex_attention; null = plain causal
+};
+
+struct AttentionShape {
+  AttentionChoice choice;
   int64_t num_heads = 0, num_kv_heads = 0, head_dim = 0;
   std::optional<int64_t> window;  // keys besides the query's own are window - 1
 };
+
+// The engine's options for one call over `documents`, whose query 0 stands at position
+// `first_query` of its sequence.
+regard::AttentionOptions engine_options(const AttentionShape& shape,
+                                        const regard::Documents& documents, int64_t first_query);
 
 // q [tokens, Hq*D], k and v [tokens, Hkv*D], before rotation; returns [tokens, Hq*D]. Causal inside
 // each document. The engine reads the tensors where they lie, as [1, tokens, heads, D]; kept for

@@ -118,10 +118,10 @@ torch::Tensor hidden_states(const Decoder& decoder, const Batch& batch,
   Residual state{embed(decoder.embedding, batch.input_ids), {}};
   const bool recomputes = options.gradient_checkpointing && torch::GradMode::is_enabled();
   const auto run = recomputes ? run_layer_checkpointed : run_layer;
-  const AttentionStep attention = [&config, layout, module = options.attention](
+  const AttentionStep attention = [&config, layout, choice = options.attention](
                                       const DecoderLayer& layer, const torch::Tensor& q,
                                       const torch::Tensor& k, const torch::Tensor& v) {
-    const ops::AttentionShape shape{module, config.num_attention_heads, config.num_key_value_heads,
+    const ops::AttentionShape shape{choice, config.num_attention_heads, config.num_key_value_heads,
                                     config.head_dim, layer.window};
     return ops::rotary_attention(q, k, v, shape, layout);
   };

@@ -44,7 +44,7 @@ struct Decoder {
 Decoder make_decoder(const ModelConfig& config);
 
 struct ForwardOptions {
-  regard::Module attention = regard::Module::sdpa;
+  ops::AttentionChoice attention;
   ops::DropoutState dropout;
   bool gradient_checkpointing = false;
 };

@@ -17,7 +17,11 @@ namespace {
 class DecoderModel final : public LanguageModel {
  public:
   DecoderModel(Decoder decoder, const ModelOptions& options)
-      : decoder_(std::move(decoder)), options_(options) {}
+      : decoder_(std::move(decoder)), options_(options) {
+    if (options.attention == regard::Module::flex_attention && !options.flex.is_empty()) {
+      programs_.emplace(options.flex, decoder_.config.num_attention_heads);
+    }
+  }
 
   Decoder& decoder() { return decoder_; }
   const ModelConfig& config() const override { return decoder_.config; }
@@ -75,6 +79,7 @@ class DecoderModel final : public LanguageModel {
 
   void save_adapter(const std::string& folder, const std::string& base_model_name) override {
     save_adapter_files(decoder_, options_, folder, base_model_name);
+    if (programs_) programs_->save(folder);
   }
   void load_adapter(const std::string& folder) override {
     const torch::NoGradGuard no_gradients;
@@ -83,14 +88,22 @@ class DecoderModel final : public LanguageModel {
   void save_model(const std::string& folder, torch::Dtype dtype, int64_t max_shard_bytes) override {
     const torch::NoGradGuard no_gradients;
     save_model_files(decoder_, folder, dtype, max_shard_bytes);
+    if (programs_) programs_->save(folder);
   }
 
  private:
   ForwardOptions forward_options() const {
-    return {options_.attention, dropout_, options_.gradient_checkpointing};
+    ForwardOptions forward;
+    forward.attention.module = options_.attention;
+    forward.attention.row_length = options_.sequence_len;
+    forward.attention.is_training = dropout_.is_training;
+    forward.attention.programs = programs_ ? &*programs_ : nullptr;
+    forward.dropout = dropout_;
+    forward.gradient_checkpointing = options_.gradient_checkpointing;
+    return forward;
   }
 
-  // Full parameters first, then A and B of every adapted layer.
+  // Full parameters first, then A and B of every adapted layer, then tensors of score programs.
   void for_each_trained(const std::function<void(Parameter&)>& visit) {
     decoder_.for_each_parameter([&](Parameter& parameter, Linear*) {
       if (parameter.is_trained()) visit(parameter);
@@ -100,10 +113,14 @@ class DecoderModel final : public LanguageModel {
         if (parameter->is_trained()) visit(*parameter);
       }
     });
+    if (programs_) {
+      for (Parameter& parameter : programs_->parameters()) visit(parameter);
+    }
   }
 
   Decoder decoder_;
   ModelOptions options_;
+  std::optional<FlexPrograms> programs_;
   ops::DropoutState dropout_;
 };
 

@@ -19,16 +19,17 @@ torch::Tensor attend_cached(const ForwardOptions& options, const ModelConfig& co
   const torch::Tensor k = cache.k[index].narrow(0, 0, total),
                       v = cache.v[index].narrow(0, 0, total);
   const torch::Tensor o = torch::empty_like(q);
-  regard::AttentionOptions wanted;
-  if (layer.window) wanted.window = {*layer.window - 1, 0};
+  const ops::AttentionShape shape{options.attention, config.num_attention_heads,
+                                  config.num_key_value_heads, head_dim, layer.window};
   regard::Problem problem =
-      regard::lower(options.attention, ops::heads_view(q, config.num_attention_heads, head_dim),
+      regard::lower(shape.choice.module, ops::heads_view(q, config.num_attention_heads, head_dim),
                     ops::heads_view(k, config.num_key_value_heads, head_dim),
-                    ops::heads_view(v, config.num_key_value_heads, head_dim), wanted);
+                    ops::heads_view(v, config.num_key_value_heads, head_dim),
+                    ops::engine_options(shape, {}, cache.length));
   // The new queries are the last of the sequence, whatever a module assumes of Sq != Sk.
-  problem.causal = regard::Causal::lower_right;
+  if (problem.causal != regard::Causal::none) problem.causal = regard::Causal::lower_right;
   regard::attention_forward(problem, {ops::heads_view(o, config.num_attention_heads, head_dim), {}},
-                            regard::backend_of(options.attention));
+                            regard::backend_of(shape.choice.module));
   return o;
 }
 

@@ -14,6 +14,7 @@
 #include "tune/data/sample.h"
 #include "tune/files/model_config.h"
 #include "tune/files/model_source.h"
+#include "tune/model/flex_programs.h"
 
 namespace tune {
 
@@ -21,6 +22,8 @@ enum class AdapterKind : uint8_t { none, lora, qlora };
 
 struct ModelOptions {
   regard::Module attention = regard::Module::sdpa;
+  int64_t sequence_len = 0;  // s2 cuts rows of this length into four groups
+  FlexOptions flex;          // flex_attention's programs
   torch::Dtype compute_dtype =
       torch::kFloat32;  // kBFloat16: matrix products and activations; norms and loss stay f32
   bool gradient_checkpointing = false;
@@ -75,6 +78,7 @@ class LanguageModel {
 
   // Training draws dropout masks from this counter; set before every micro-batch, so that a resumed
   // run draws the same.
+  // Outside of training s2 attends densely, as models trained with it are used.
   virtual void set_training(bool is_training, uint64_t dropout_seed) = 0;
 
   virtual std::vector<TrainableParameter> trainable_parameters() = 0;

@@ -20,6 +20,22 @@ AdapterKind adapter_kind(const std::string& name) {
   return AdapterKind::none;
 }
 
+FlexOptions flex_options(const Config& config) {
+  FlexOptions options{config.flex_score_mod, config.flex_mask_mod, {}};
+  for (const auto& [name, tensor] : config.flex_tensors) {
+    options.tensors.push_back({name, tensor.from, tensor.trainable});
+  }
+  return options;
+}
+
+// Trained tensors of the programs come from where training left them.
+void use_trained_tensors(const std::string& folder, FlexOptions& options) {
+  const std::string file = (fs::path(folder) / kFlexTensorsFile).string();
+  for (FlexTensorSource& tensor : options.tensors) {
+    if (tensor.is_trained) tensor.from = file + "#" + tensor.name;
+  }
+}
+
 int64_t vocabulary(const ModelConfig& model, const Tokenizer& tokenizer) {
   return std::max<int64_t>(model.vocab_size, tokenizer.vocab_size());
 }
@@ -57,6 +73,8 @@ std::unique_ptr<Tokenizer> open_tokenizer(const Config& config) {
 ModelOptions model_options(const Config& config) {
   ModelOptions options;
   options.attention = config.attention;
+  options.sequence_len = config.sequence_len;
+  options.flex = flex_options(config);
   options.compute_dtype = config.uses_bf16() ? torch::kBFloat16 : torch::kFloat32;
   options.gradient_checkpointing = config.gradient_checkpointing;
   options.adapter = adapter_kind(config.adapter);
@@ -100,6 +118,7 @@ std::unique_ptr<LanguageModel> open_trained_model(const Config& config, const To
   if (config.uses_adapter()) {
     const std::string folder = trained_adapter_folder(config);
     read_adapter_config(folder, options);
+    use_trained_tensors(folder, options.flex);
     std::unique_ptr<LanguageModel> model = open_base(config, options, tokenizer, progress);
     model->load_adapter(folder);
     return model;
@@ -108,6 +127,7 @@ std::unique_ptr<LanguageModel> open_trained_model(const Config& config, const To
     throw UsageError(config.output_dir +
                      " holds no trained model: train first, or name the folder with --output_dir");
   }
+  use_trained_tensors(config.output_dir, options.flex);
   const std::unique_ptr<ModelSource> source = open_model(config.output_dir);
   return LanguageModel::load(*source, options, 0, progress);
 }

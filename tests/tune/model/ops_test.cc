@@ -74,12 +74,15 @@ TEST(RotaryAttention, GradientsInDocumentsWithWindow_AreThoseOfPlainAutograd) {
     for (int64_t j = std::max(start, i - kWindow + 1); j <= i; ++j) allowed[i][j] = true;
   }
   for (const auto module :
-       {regard::Module::sdpa, regard::Module::flash_attention_2, regard::Module::eager}) {
+       {regard::Module::sdpa, regard::Module::flash_attention_2, regard::Module::flex_attention,
+        regard::Module::xformers, regard::Module::eager}) {
     const torch::Tensor q = leaf({kTokens, kHeads * kDim}, 0.37),
                         k = leaf({kTokens, kKvHeads * kDim}, 0.91),
                         v = leaf({kTokens, kKvHeads * kDim}, 1.7);
     const torch::Tensor q2 = fresh(q), k2 = fresh(k), v2 = fresh(v);
-    const ops::AttentionShape shape{module, kHeads, kKvHeads, kDim, kWindow};
+    ops::AttentionChoice choice;
+    choice.module = module;
+    const ops::AttentionShape shape{choice, kHeads, kKvHeads, kDim, kWindow};
     const torch::Tensor o = ops::rotary_attention(q, k, v, shape, layout);
     o.exp().sum().backward();
     const torch::Tensor o2 = plain_attention(q2, k2, v2, allowed, kHeads, kKvHeads);
