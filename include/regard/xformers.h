@@ -69,8 +69,9 @@ REGARD_API void memory_efficient_attention_backward(const Arguments& arguments, 
                                                     const Tensor& out, const LseView& lse,
                                                     const Gradients& gradients);
 
-// Attention over some of the keys, with the LSE that merges it with the rest: see
-// merge_attentions. Dropout is refused, as there.
+// Attention over some of the keys, with the LSE by which merge_attention
+// (regard/merge_attention.h) joins it with the rest. Dropout is refused: parts know nothing of each
+// other's rows.
 REGARD_API void memory_efficient_attention_partial(const Arguments& arguments, const Tensor& out,
                                                    const LseView& lse);
 
