@@ -57,12 +57,6 @@ struct DecodeBuffers {
         staged(scores + kDecodeRows * kDecodeKeys) {}
 };
 
-inline float descale_of(const Problem& problem, const float* factors, const Unit& unit) {
-  return factors == nullptr
-             ? 1.0f
-             : factors[unit.sequence.index * problem.descale.stride_batch + unit.kv_head];
-}
-
 // Rows of Q times everything that multiplies scores, zeros up to whole vectors.
 inline void load_queries(const Problem& problem, const Unit& unit, const RowGroup& group,
                          float* to) {

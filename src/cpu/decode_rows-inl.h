@@ -49,37 +49,10 @@ struct LoadF16 {
 #else
 using LoadF16 = LoadF32;  // never called: f16 rows are widened there
 #endif
-// The bits of an e4m3 value, moved to an f32's place, are 2^-120 times the value, subnormals too.
-struct LoadE4m3 {
-  static HWY_INLINE Vec at(const void* row, size_t i) {
-    const F32 d;
-    const hn::RebindToUnsigned<F32> du;
-    const hn::Rebind<uint8_t, F32> d8;
-    const auto bits = hn::PromoteTo(du, hn::LoadU(d8, static_cast<const uint8_t*>(row) + i));
-    const auto magnitude = hn::And(bits, hn::Set(du, 0x7Fu));
-    const auto sign = hn::ShiftLeft<24>(hn::Xor(bits, magnitude));
-    const Vec value = hn::Mul(hn::BitCast(d, hn::ShiftLeft<20>(magnitude)), hn::Set(d, 0x1p120f));
-    const auto is_nan = hn::RebindMask(d, hn::Eq(magnitude, hn::Set(du, 0x7Fu)));
-    const Vec result = hn::IfThenElse(is_nan, hn::Set(d, core::float_of(0x7FC00000u)), value);
-    return hn::Or(result, hn::BitCast(d, sign));
-  }
-};
-
 // to[0, padded(dim)) = the row of `view` at element `offset`, as f32 times `factor`, zeros behind.
 inline void widen_row(const View& view, int64_t offset, float factor, float* HWY_RESTRICT to) {
   const auto dim = static_cast<size_t>(view.dim);
-  if (view.dtype == DType::f8_e4m3) {
-    const uint8_t* from = static_cast<const uint8_t*>(view.data) + offset;
-    size_t i = 0;
-    for (; i + kLanes <= dim; i += kLanes) {
-      hn::StoreU(hn::Mul(LoadE4m3::at(from, i), hn::Set(F32(), factor)), F32(), to + i);
-    }
-    for (; i < dim; ++i) {
-      to[i] = core::f32_from_e4m3(from[i]) * factor;
-    }
-  } else {
-    load_row(view, offset, factor, to);
-  }
+  load_row(view, offset, factor, to);
   std::fill(to + dim, to + padded(dim), 0.0f);
 }
 
