@@ -52,7 +52,7 @@ int check_command(const Words& words) {
   if (!line.parse(words)) return 0;
 
   const tune::CheckResult result = tune::check_file(
-      line.file(), {described_machine(options), tune::Purpose::train, line.overrides()});
+      line.file(), line.check_options(described_machine(options), tune::Purpose::train));
   if (as_json) {
     std::cout << tune::findings_to_json(result.findings) << "\n";
   } else {

@@ -2,20 +2,40 @@
 
 #include <algorithm>
 #include <iostream>
+#include <string_view>
 
 #include "cli/arguments.h"
+#include "tune/config/schema.h"
 #include "tune/error.h"
 
 namespace cli {
 
-CommandLine::CommandLine(const std::string& name, const std::string& summary, bool file_required)
-    : app_(summary, "regard " + name) {
-  app_.add_option("FILE", file_, "the YAML configuration")->required(file_required);
+namespace {
+
+using Overrides = std::vector<std::pair<std::string, std::string>>;
+
+// "--bf16 run.yml" reads as bf16's value; where FILE is missing that is the likely mistake.
+std::string swallowed_file(const Overrides& overrides) {
+  for (const auto& [key, value] : overrides) {
+    for (const std::string_view ending : {".yml", ".yaml"}) {
+      if (value.size() > ending.size() && value.ends_with(ending))
+        return "\n--" + key + " took " + value + " as its value: write FILE before it";
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+CommandLine::CommandLine(const std::string& name, const std::string& summary, bool takes_file)
+    : app_(summary, "regard " + name), takes_file_(takes_file) {
+  if (!takes_file) return;
+  app_.add_option("FILE", file_, "the YAML configuration")->required();
   app_.footer("Any key of the file can be overridden as --key value.");
 }
 
 bool CommandLine::parse(const Words& words) {
-  Words options, flags = {"help"};
+  Words options, flags;
   for (const CLI::Option* option : app_.get_options()) {
     for (const std::string& name : option->get_lnames()) {
       (option->get_items_expected_max() == 0 ? flags : options).push_back(name);
@@ -23,6 +43,9 @@ bool CommandLine::parse(const Words& words) {
   }
   Arguments split = split_arguments(words, options, flags);
   overrides_ = std::move(split.overrides);
+  own_options_ = std::move(options);
+  own_options_.insert(own_options_.end(), flags.begin(), flags.end());
+  if (!takes_file_) refuse_overrides();
   try {
     std::reverse(split.own.begin(), split.own.end());  // CLI11 reads its vector from the back
     app_.parse(split.own);
@@ -30,10 +53,25 @@ bool CommandLine::parse(const Words& words) {
     std::cout << app_.help();
     return false;
   } catch (const CLI::ParseError& error) {
-    throw tune::UsageError(std::string(error.what()) + "\nusage: " + app_.get_name() +
-                           " FILE.yml [OPTIONS]; " + app_.get_name() + " --help lists them");
+    throw tune::UsageError(error.what() + (file_.empty() ? swallowed_file(overrides_) : "") +
+                           "\nusage: " + app_.get_name() + (takes_file_ ? " FILE.yml" : "") +
+                           " [OPTIONS]; " + app_.get_name() + " --help lists them");
   }
   return true;
+}
+
+void CommandLine::refuse_overrides() const {
+  if (overrides_.empty()) return;
+  const std::string& name = overrides_.front().first;
+  const std::string nearest = tune::nearest_key(name, own_options_);
+  throw tune::UsageError("--" + name + " is not an option of " + app_.get_name() +
+                         (nearest.empty() ? "" : "; the nearest is --" + nearest) +
+                         "\nusage: " + app_.get_name() + " [OPTIONS]; --help lists them");
+}
+
+tune::CheckOptions CommandLine::check_options(regard::Machine machine,
+                                              tune::Purpose purpose) const {
+  return {std::move(machine), purpose, overrides_, own_options_};
 }
 
 void print_findings(const std::vector<tune::Finding>& findings, const std::string& path) {
@@ -46,7 +84,11 @@ void print_findings(const std::vector<tune::Finding>& findings, const std::strin
 
 tune::Config CommandLine::checked_config(tune::Purpose purpose) const {
   tune::CheckResult result =
-      tune::check_file(file_, {regard::detect_cpu_machine(), purpose, overrides_});
+      tune::check_file(file_, check_options(regard::detect_cpu_machine(), purpose));
+  if (purpose != tune::Purpose::train) {
+    std::erase_if(result.findings,
+                  [](const tune::Finding& f) { return f.severity == tune::Severity::set; });
+  }
   print_findings(result.findings, file_);
   if (!result.ok()) throw tune::UsageError(file_ + " cannot be used; see above");
   return std::move(result.config);

@@ -14,10 +14,10 @@
 namespace cli {
 
 // A command's parser. Declares the positional FILE and lets the command add its own options; every
-// other --key value is an override of the file.
+// other --key value is an override of the file. A command without a file takes neither.
 class CommandLine {
  public:
-  CommandLine(const std::string& name, const std::string& summary, bool file_required = true);
+  CommandLine(const std::string& name, const std::string& summary, bool takes_file = true);
 
   CLI::App& app() { return app_; }
   // Parses; returns false when --help was printed. Throws tune::UsageError with the parser's
@@ -25,16 +25,21 @@ class CommandLine {
   bool parse(const Words& words);
 
   const std::string& file() const { return file_; }
-  const std::vector<std::pair<std::string, std::string>>& overrides() const { return overrides_; }
+  // What the file is checked with: the overrides, and the options they may be misspellings of.
+  tune::CheckOptions check_options(regard::Machine machine, tune::Purpose purpose) const;
 
   // Checks the file for this computer's CPU, which is what computes in this version whatever GPU is
-  // beside it; prints findings to stderr and returns the configuration. Throws tune::UsageError
-  // when a finding is an error.
+  // beside it; prints findings to stderr (values that rules set only to train, where they matter)
+  // and returns the configuration. Throws tune::UsageError when a finding is an error.
   tune::Config checked_config(tune::Purpose purpose) const;
 
  private:
+  void refuse_overrides() const;
+
   CLI::App app_;
+  bool takes_file_;
   std::string file_;
+  Words own_options_;  // long names, complete after parse()
   std::vector<std::pair<std::string, std::string>> overrides_;
 };
 

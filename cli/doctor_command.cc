@@ -6,6 +6,7 @@
 
 #include "cli/command_line.h"
 #include "regard/attention.h"
+#include "tune/config/version_text.h"
 
 namespace cli {
 namespace {
@@ -32,11 +33,6 @@ std::vector<ModuleVerdict> judge_modules(const regard::Machine& machine) {
     verdicts.push_back({&info, std::move(reason)});
   }
   return verdicts;
-}
-
-std::string version_text(const regard::ToolkitVersion& version) {
-  return version.major == 0 ? "none"
-                            : std::to_string(version.major) + "." + std::to_string(version.minor);
 }
 
 const char* kind_name(regard::DeviceKind kind) {
@@ -67,8 +63,8 @@ nlohmann::json gpu_json(const Computer& computer) {
           {"device", gpu.device_name},
           {"compute_capability", gpu.compute_capability},
           {"amd_arch", gpu.amd_arch},
-          {"cuda", version_text(gpu.cuda)},
-          {"rocm", version_text(gpu.rocm)},
+          {"cuda", tune::version_text(gpu.cuda)},
+          {"rocm", tune::version_text(gpu.rocm)},
           {"memory_bytes", gpu.memory_bytes},
           {"used", false}};
 }
@@ -101,8 +97,8 @@ std::string gpu_text(const Computer& computer) {
   const regard::Machine& gpu = computer.device;
   const bool is_nvidia = gpu.kind == regard::DeviceKind::nvidia;
   return gpu.device_name +
-         (is_nvidia ? ", CUDA (NVRTC) " + version_text(gpu.cuda)
-                    : ", ROCm " + version_text(gpu.rocm)) +
+         (is_nvidia ? ", CUDA (NVRTC) " + tune::version_text(gpu.cuda)
+                    : ", ROCm " + tune::version_text(gpu.rocm)) +
          "; not used: this version computes on the CPU";
 }
 
@@ -129,7 +125,7 @@ void print_text(const Computer& computer, const std::vector<ModuleVerdict>& verd
 
 int doctor_command(const Words& words) {
   CommandLine line("doctor", "What this machine is and which attention modules run on it.",
-                   /*file_required=*/false);
+                   /*takes_file=*/false);
   bool as_json = false;
   line.app().add_flag("--json", as_json, "print everything as JSON");
   if (!line.parse(words)) return 0;

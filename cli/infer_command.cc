@@ -3,6 +3,9 @@
 
 #include <cstdio>
 #include <iostream>
+#include <iterator>
+#include <memory>
+#include <optional>
 #include <string>
 
 #include "cli/command_line.h"
@@ -16,7 +19,8 @@ namespace cli {
 namespace {
 
 struct InferOptions {
-  std::string prompt, system;
+  std::optional<std::string> prompt;
+  std::string system;
   bool chat = false, base = false, raw = false;
   tune::SamplingOptions sampling;
 };
@@ -24,8 +28,9 @@ struct InferOptions {
 void add_options(CLI::App& app, InferOptions& options) {
   tune::SamplingOptions& sampling = options.sampling;
   app.add_option("--prompt", options.prompt,
-                 "the question; without it, one is read from standard input");
-  app.add_option("--system", options.system, "system message of a chat");
+                 "the question; without it, all of standard input is one (a line on a terminal)");
+  app.add_option("--system", options.system,
+                 "system message, for models trained on type: chat_template");
   app.add_flag("--chat", options.chat, "a conversation: every line of standard input is a turn");
   app.add_flag("--raw", options.raw,
                "continue the prompt's text, without the training format around it");
@@ -45,11 +50,45 @@ void add_options(CLI::App& app, InferOptions& options) {
       ->capture_default_str();
 }
 
+void check_options(const InferOptions& options, const tune::Config& config) {
+  tune::check_sampling_options(options.sampling);
+  if (options.raw && (options.chat || !options.system.empty())) {
+    throw tune::UsageError(
+        "--raw continues the prompt's text as it is; leave --chat and --system out");
+  }
+  if (options.chat && options.prompt) {
+    throw tune::UsageError("--chat reads its turns from standard input; leave --prompt out");
+  }
+  if (!options.system.empty() && !tune::renders_conversation(config)) {
+    throw tune::UsageError("--system: the first data set is of type \"" +
+                           config.datasets.front().type +
+                           "\", whose prompts have no system message; write what it says into the "
+                           "prompt, or train with type: chat_template");
+  }
+}
+
+// Beyond its positions a model was never trained; the text falls apart there without an error.
+void warn_of_positions(const tune::LanguageModel& model, size_t prompt_length,
+                       int64_t max_new_tokens) {
+  const int64_t limit = model.config().max_position_embeddings;
+  const auto length = static_cast<int64_t>(prompt_length);
+  if (limit <= 0 || length + max_new_tokens <= limit) return;
+  const std::string remedy =
+      length < limit ? "write --max-new-tokens " + std::to_string(limit - length) + " at most"
+                     : std::string("write a shorter prompt");
+  std::fprintf(stderr,
+               "warning: a prompt of %lld tokens and --max-new-tokens %lld are beyond the %lld "
+               "positions the model was trained for: %s, or expect worse text there\n",
+               static_cast<long long>(length), static_cast<long long>(max_new_tokens),
+               static_cast<long long>(limit), remedy.c_str());
+}
+
 // Prints the answer as it grows and returns it.
 std::string answer(tune::LanguageModel& model, const tune::Tokenizer& tokenizer,
                    const std::vector<int32_t>& prompt, const InferOptions& options) {
   tune::SamplingOptions sampling = options.sampling;
   sampling.stop_ids = tune::stop_ids(model, tokenizer);
+  warn_of_positions(model, prompt.size(), sampling.max_new_tokens);
   tune::StreamDecoder decoder(tokenizer, /*skip_special_tokens=*/true);
   std::string text;
   const auto show = [&](const std::string& piece) {
@@ -70,6 +109,12 @@ void chat(const tune::Config& config, tune::LanguageModel& model, const tune::To
           const InferOptions& options) {
   std::vector<tune::ChatMessage> messages;
   if (!options.system.empty()) messages.push_back({"system", options.system});
+  const bool has_turns = tune::renders_conversation(config);
+  if (!has_turns) {
+    std::fprintf(stderr,
+                 "note: the first data set's type has no earlier turns: every line is asked by "
+                 "itself\n");
+  }
   const bool is_terminal = ::isatty(STDIN_FILENO) == 1;
   const auto ask = [&](std::string& turn) {
     if (is_terminal) std::fputs("> ", stdout);
@@ -78,18 +123,31 @@ void chat(const tune::Config& config, tune::LanguageModel& model, const tune::To
   };
   for (std::string turn; ask(turn);) {
     if (turn.empty()) continue;
+    if (!has_turns) messages.clear();
     messages.push_back({"user", turn});
     const std::vector<int32_t> prompt = tune::prompt_ids(config, tokenizer, messages);
     messages.push_back({"assistant", answer(model, tokenizer, prompt, options)});
   }
 }
 
+// A line from a terminal; what is piped in is one prompt, without the line ends behind it.
+std::string read_prompt() {
+  std::string prompt;
+  if (::isatty(STDIN_FILENO) == 1) {
+    std::getline(std::cin, prompt);
+    return prompt;
+  }
+  prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
+  while (!prompt.empty() && (prompt.back() == '\n' || prompt.back() == '\r')) prompt.pop_back();
+  return prompt;
+}
+
 std::vector<int32_t> single_prompt(const tune::Config& config, const tune::Tokenizer& tokenizer,
                                    const InferOptions& options) {
-  std::string prompt = options.prompt;
-  if (prompt.empty() && !std::getline(std::cin, prompt)) {
+  const std::string prompt = options.prompt ? *options.prompt : read_prompt();
+  if (prompt.empty()) {
     throw tune::UsageError(
-        "there is no prompt: write --prompt \"...\" or give a line on standard input");
+        "there is no prompt: write --prompt \"...\" or give one on standard input");
   }
   if (options.raw) return tokenizer.encode(prompt, /*add_special_tokens=*/true);
   std::vector<tune::ChatMessage> messages;
@@ -105,11 +163,14 @@ int infer_command(const Words& words) {
   InferOptions options;
   add_options(line.app(), options);
   if (!line.parse(words)) return 0;
-  tune::check_sampling_options(options.sampling);
   const tune::Config config = line.checked_config(tune::Purpose::infer);
+  check_options(options, config);
   tune::require_built(config);
   tune::use_threads(config);
   const std::unique_ptr<tune::Tokenizer> tokenizer = tune::open_tokenizer(config);
+  // Asked before the weights are loaded: a prompt that cannot be used costs nothing.
+  std::vector<int32_t> prompt;
+  if (!options.chat) prompt = single_prompt(config, *tokenizer, options);
   std::unique_ptr<tune::LanguageModel> model;
   {
     Progress progress("Loading weights");
@@ -120,7 +181,7 @@ int infer_command(const Words& words) {
     chat(config, *model, *tokenizer, options);
     return 0;
   }
-  answer(*model, *tokenizer, single_prompt(config, *tokenizer, options), options);
+  answer(*model, *tokenizer, prompt, options);
   return 0;
 }
 

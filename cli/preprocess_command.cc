@@ -11,11 +11,13 @@
 namespace cli {
 namespace {
 
-// Trained tokens in green, masked ones in red, as the data set's authors look for them.
+// "text(label, id)"; on a terminal trained tokens are green and masked ones (label -100) red.
 void print_sample(const tune::Sample& sample, const tune::Tokenizer& tokenizer) {
+  const bool has_colours = stdout_has_colours();
   for (const tune::TokenLabel& token : tune::describe_sample(sample, tokenizer)) {
-    std::cout << (token.is_trained ? "\033[32m" : "\033[31m") << token.text << "\033[0m("
-              << token.label << ", " << token.id << ") ";
+    if (has_colours) std::cout << (token.is_trained ? "\033[32m" : "\033[31m");
+    std::cout << token.text << (has_colours ? "\033[0m(" : "(") << token.label << ", " << token.id
+              << ") ";
   }
   std::cout << "\n\n";
 }

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 
 namespace cli {
@@ -42,6 +43,11 @@ std::string parameters_text(int64_t count) {
   if (value >= 1e9) return printed("%.2f B", value / 1e9);
   if (value >= 1e6) return printed("%.1f M", value / 1e6);
   return printed("%.1f K", value / 1e3);
+}
+
+bool stdout_has_colours() {
+  const char* no_colour = std::getenv("NO_COLOR");
+  return ::isatty(STDOUT_FILENO) == 1 && (no_colour == nullptr || *no_colour == '\0');
 }
 
 void print_data_note(const tune::DatasetStats& stats) {

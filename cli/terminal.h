@@ -17,6 +17,10 @@ std::string duration_text(double seconds);   // "4 min 10 s"
 std::string count_text(int64_t count);       // "61,204"
 std::string parameters_text(int64_t count);  // "134.5 M"
 
+// Colours are for a terminal that did not ask for none (NO_COLOR, https://no-color.org); a pipe or
+// a file gets plain text.
+bool stdout_has_colours();
+
 // Why the prepared cache was not used or not written, to stderr; nothing when all went well.
 void print_data_note(const tune::DatasetStats& stats);
 

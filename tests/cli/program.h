@@ -3,13 +3,14 @@
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <array>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <string>
+
+#include "tests/support/temp_folder.h"
 
 namespace cli {
 
@@ -37,18 +38,12 @@ inline ProgramResult run_program(const std::string& arguments, const std::string
 class ProgramTest : public testing::Test {
  protected:
   ProgramTest() {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = testing::TempDir() + "regard_program_" + std::to_string(::getpid()) + info->name();
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
     std::ofstream data(folder_ + "/data.jsonl");
     for (int i = 0; i < 24; ++i) {
       data << R"({"instruction": "Count to )" << i << R"(.", "output": "One, two, and so on to )"
            << i << ".\"}\n";
     }
   }
-  ~ProgramTest() override { std::filesystem::remove_all(folder_); }
-
   std::string tiny_config(const std::string& extra = "") const {
     return "base_model: " REGARD_EXAMPLES
            "/tiny-llama\nrandom_init_weights: true\n"
@@ -59,11 +54,11 @@ class ProgramTest : public testing::Test {
            folder_ + "/out\n" + extra;
   }
   std::string write_config(const std::string& text) const {
-    std::ofstream(folder_ + "/config.yml") << text;
-    return folder_ + "/config.yml";
+    return temp_.write("config.yml", text);
   }
 
-  std::string folder_;
+  test_support::TempFolder temp_;
+  const std::string folder_ = temp_.path();
 };
 
 }  // namespace cli

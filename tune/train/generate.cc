@@ -14,10 +14,17 @@ const DatasetConfig* first_dataset(const Config& config) {
   return config.datasets.empty() ? nullptr : &config.datasets.front();
 }
 
-std::string last_user_message(const std::vector<ChatMessage>& messages) {
-  for (auto message = messages.rbegin(); message != messages.rend(); ++message)
-    if (message->role == "user") return message->content;
-  return messages.empty() ? "" : messages.back().content;
+std::string prompt_type(const Config& config) {
+  const DatasetConfig* dataset = first_dataset(config);
+  return dataset == nullptr ? "chat_template" : dataset->type;
+}
+
+// The one text that a prompt without turns is made of; what it cannot hold is refused, not dropped.
+const std::string& only_message(const std::vector<ChatMessage>& messages, const std::string& type) {
+  if (messages.size() == 1 && messages.front().role == "user") return messages.front().content;
+  throw UsageError("prompts of type " + (type.empty() ? "\"\"" : type) +
+                   " have no place for a system message or earlier turns: write one prompt that "
+                   "says all of it, or train with type: chat_template");
 }
 
 void add_unique(std::vector<int32_t>& ids, std::optional<int32_t> id) {
@@ -56,18 +63,19 @@ std::vector<int32_t> stop_ids(const LanguageModel& model, const Tokenizer& token
   return ids;
 }
 
+bool renders_conversation(const Config& config) { return prompt_type(config) == "chat_template"; }
+
 std::vector<int32_t> prompt_ids(const Config& config, const Tokenizer& tokenizer,
                                 const std::vector<ChatMessage>& messages) {
-  const DatasetConfig* dataset = first_dataset(config);
-  const std::string type = dataset == nullptr ? "chat_template" : dataset->type;
-  if (type == "alpaca")
-    return tokenizer.encode(render_alpaca(last_user_message(messages), ""), true);
-  if (type == "chat_template") {
+  if (renders_conversation(config)) {
+    const DatasetConfig* dataset = first_dataset(config);
     std::string name = config.chat_template;
     if (dataset != nullptr && !dataset->chat_template.empty()) name = dataset->chat_template;
     return tokenizer.encode(render_chat(name, messages, tokenizer, true), false);
   }
-  return tokenizer.encode(last_user_message(messages), true);
+  const std::string type = prompt_type(config);
+  const std::string& text = only_message(messages, type);
+  return tokenizer.encode(type == "alpaca" ? render_alpaca(text, "") : text, true);
 }
 
 std::string answer_sample_prompt(const Config& config, LanguageModel& model,

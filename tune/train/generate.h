@@ -12,6 +12,7 @@
 #include "tune/config/config.h"
 #include "tune/data/dataset.h"
 #include "tune/model/language_model.h"
+#include "tune/splitmix64.h"
 #include "tune/tokenizer/tokenizer.h"
 
 namespace tune {
@@ -42,7 +43,7 @@ class Sampler {
   double uniform();
 
   SamplingOptions options_;
-  uint64_t random_state_;
+  SplitMix64 random_;
 };
 
 // Called with every new token; returning false ends the generation.
@@ -57,9 +58,13 @@ std::vector<int32_t> generate(LanguageModel& model, std::span<const int32_t> pro
 // tokens of the named templates ("<|im_end|>", "<|eot_id|>") where the vocabulary has them.
 std::vector<int32_t> stop_ids(const LanguageModel& model, const Tokenizer& tokenizer);
 
-// A conversation as ids, in the words the configuration trains with: its first chat data set's
-// template, the alpaca format (the last user message is the instruction), or plain text for
-// completion.
+// Whether the prompts of a configuration have a place for a system message and earlier turns. Data
+// of type chat_template have (and no data at all); one text is all that the other types know.
+bool renders_conversation(const Config& config);
+
+// A conversation as ids, in the words the configuration trains with: its first data set's chat
+// template, the alpaca format (the user's message is the instruction), or plain text. Throws
+// UsageError for more than one user message where the type has no place for it.
 std::vector<int32_t> prompt_ids(const Config& config, const Tokenizer& tokenizer,
                                 const std::vector<ChatMessage>& messages);
 

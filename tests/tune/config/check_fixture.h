@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
 #include "regard/machine.h"
+#include "tests/support/temp_folder.h"
 #include "tune/config/check.h"
 
 namespace tune {
@@ -24,21 +24,14 @@ struct ModelShape {
 class RuleTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = std::filesystem::temp_directory_path() /
-              ("regard_config_" + std::string(info->test_suite_name()) + "_" + info->name());
-    std::filesystem::remove_all(folder_);
     write_model({});
     write_file("data.jsonl", "{}\n");
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   std::string model() const { return (folder_ / "model").string(); }
 
   void write_file(const std::string& name, const std::string& text) const {
-    const std::filesystem::path path = folder_ / name;
-    std::filesystem::create_directories(path.parent_path());
-    std::ofstream(path, std::ios::binary) << text;
+    temp_.write(name, text);
   }
 
   void write_model(const ModelShape& shape) const {
@@ -74,7 +67,8 @@ class RuleTest : public ::testing::Test {
     return check_text(file(lines), (folder_ / "run.yml").string(), {machine, purpose, {}});
   }
 
-  std::filesystem::path folder_;
+  test_support::TempFolder temp_;
+  const std::filesystem::path folder_ = temp_.path();
 };
 
 inline std::vector<Finding> findings_of(const CheckResult& result, int rule) {
