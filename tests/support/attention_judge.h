@@ -31,6 +31,7 @@ class AttentionJudge {
     double delta;     // of every delta
   };
   Noise noise() const;
+  void expect_score_gradients(const AttentionResults& got) const;
   void expect_tensor(const char* name, const std::vector<float>& got,
                      const std::vector<float>& exact, const std::vector<float>& plain,
                      double noise) const;

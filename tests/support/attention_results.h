@@ -24,9 +24,13 @@ class AttentionResults {
 
   GuardedTensor o, dq, dk, dv;
   GuardedLse lse;
+  GuardedTensor d_bias;  // [B, Sq, Hq, Sk], 1 where the bias broadcasts; empty where not asked for
+  GuardedTensor d_slopes;  // [1, 1, B or 1, Hq], empty likewise
+  GuardedTensor d_sink;    // [1, 1, 1, Hq], empty likewise
 
  private:
-  AttentionResults(const Problem& problem, DType o_dtype, DType gradient_dtype, Layout layout);
+  AttentionResults(const CaseOperands& operands, DType o_dtype, DType gradient_dtype,
+                   Layout layout);
 };
 
 }  // namespace regard::testing

@@ -7,11 +7,15 @@
 #include "core/mask.h"
 #include "core/philox.h"
 #include "core/sequences.h"
+#include "tests/support/attention_case.h"
+#include "tests/support/visible_pairs.h"
 
 namespace regard::testing {
 namespace {
 
 using Matrix = std::vector<float>;  // row-major
+
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 float rounded(float value, DType dtype) {
   switch (dtype) {
@@ -29,27 +33,36 @@ struct HeadProblem {
   const Problem& problem;
   core::Sequence sequence;
   int64_t head, kv_head;
+  DType dtype;  // of every intermediate result
 
   int64_t num_queries() const { return sequence.q_len; }
   int64_t num_keys() const { return sequence.k_len; }
-  DType dtype() const { return problem.q.dtype; }
-  float round(float value) const { return rounded(value, dtype()); }
+  float round(float value) const { return rounded(value, dtype); }
 
-  Matrix rows(const View& view, int64_t begin, int64_t length, int64_t view_head) const {
-    Matrix values;
-    for (int64_t i = 0; i < length; ++i) {
-      const int64_t row = core::row_offset(view, sequence.batch, begin + i, view_head);
-      for (int64_t d = 0; d < view.dim; ++d) {
-        values.push_back(core::load(view.data, view.dtype, row + d));
-      }
+  void append_row(const View& view, int64_t batch, int64_t seq, int64_t view_head,
+                  const float* factors, Matrix& rows) const {
+    const float factor = factors == nullptr
+                             ? 1.0f
+                             : factors[sequence.index * problem.descale.stride_batch + kv_head];
+    const int64_t row = core::row_offset(view, batch, seq, view_head);
+    for (int64_t d = 0; d < view.dim; ++d) {
+      rows.push_back(core::load(view.data, view.dtype, row + d) * factor);
     }
-    return values;
   }
-  Matrix queries(const View& view) const {
-    return rows(view, sequence.q_begin, sequence.q_len, head);
+  Matrix queries(const View& view, const float* factors = nullptr) const {
+    Matrix rows;
+    for (int64_t i = 0; i < sequence.q_len; ++i) {
+      append_row(view, sequence.batch, sequence.q_begin + i, head, factors, rows);
+    }
+    return rows;
   }
-  Matrix keys(const View& view) const {
-    return rows(view, sequence.k_begin, sequence.k_len, kv_head);
+  Matrix keys(const View& view, const float* factors) const {
+    Matrix rows;
+    for (int64_t j = 0; j < sequence.k_len; ++j) {
+      const core::KeyPlace place = core::key_place(problem, sequence, j);
+      append_row(view, place.batch, place.seq, kv_head, factors, rows);
+    }
+    return rows;
   }
 };
 
@@ -76,6 +89,9 @@ Matrix times(const HeadProblem& at, const Matrix& a, bool a_is_transposed, const
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t l = 0; l < k; ++l) {
       const float factor = a[static_cast<size_t>(a_is_transposed ? l * m + i : i * k + l)];
+      if (factor == 0.0f) {
+        continue;  // what is masked has weight 0 and may hold NaN
+      }
       for (int64_t j = 0; j < n; ++j) {
         c[static_cast<size_t>(i * n + j)] += factor * b[static_cast<size_t>(l * n + j)];
       }
@@ -87,17 +103,12 @@ Matrix times(const HeadProblem& at, const Matrix& a, bool a_is_transposed, const
   return c;
 }
 
+// Bias and ALiBi.
 float added_bias(const HeadProblem& at, int64_t query, int64_t key) {
   const Problem& problem = at.problem;
   const int64_t q_seq = at.sequence.q_begin + query, k_seq = at.sequence.k_begin + key;
   const int64_t batch = at.sequence.batch;
   float bias = 0;
-  if (problem.mask.data != nullptr) {
-    const MaskTensor& mask = problem.mask;
-    const bool allowed = mask.data[batch * mask.stride_batch + at.head * mask.stride_head +
-                                   q_seq * mask.stride_q + k_seq * mask.stride_k] != 0;
-    bias = allowed ? 0.0f : -std::numeric_limits<float>::infinity();
-  }
   if (problem.bias.data != nullptr) {
     const BiasTensor& tensor = problem.bias;
     bias += core::load(tensor.data, tensor.dtype,
@@ -108,9 +119,6 @@ float added_bias(const HeadProblem& at, int64_t query, int64_t key) {
     const float slope = problem.alibi.slopes[batch * problem.alibi.stride_batch + at.head];
     bias -= slope * static_cast<float>(core::alibi_distance(at.sequence, query, key));
   }
-  if (!core::key_interval(problem, at.sequence, at.head, query).contains(key)) {
-    bias = -std::numeric_limits<float>::infinity();
-  }
   return bias;
 }
 
@@ -119,21 +127,27 @@ struct Weights {
   Matrix tanh;        // of score / softcap
   Matrix multiplier;  // of dropout
   Matrix lse;         // [queries]
+  Matrix sink;        // [queries], of the softmax
 };
 
 void softmax(const HeadProblem& at, Matrix& scores, Weights& weights) {
   const int64_t num_keys = at.num_keys();
+  const float* sinks = at.problem.sink.logits;
+  const float sink = sinks != nullptr ? sinks[at.head] : kMinusInfinity;
   for (int64_t i = 0; i < at.num_queries(); ++i) {
     float* row = scores.data() + i * num_keys;
-    float largest = -std::numeric_limits<float>::infinity();
+    float largest = sink;
     for (int64_t j = 0; j < num_keys; ++j) {
       largest = std::fmax(largest, row[j]);
     }
-    float sum = 0;
-    for (int64_t j = 0; j < num_keys && std::isfinite(largest); ++j) {
+    const bool is_seen = std::isfinite(largest);
+    float sum = is_seen ? std::exp(sink - largest) : 0.0f;
+    weights.sink.push_back(sum);
+    for (int64_t j = 0; j < num_keys && is_seen; ++j) {
       sum += std::exp(row[j] - largest);
     }
     weights.lse.push_back(largest + std::log(sum));
+    weights.sink.back() = sum > 0 ? at.round(weights.sink.back() / sum) : 0.0f;
     for (int64_t j = 0; j < num_keys; ++j) {
       row[j] = sum > 0 ? at.round(std::exp(row[j] - largest) / sum) : 0.0f;
     }
@@ -145,7 +159,8 @@ Weights weights_of(const HeadProblem& at) {
   const Problem& problem = at.problem;
   const int64_t num_keys = at.num_keys();
   Weights weights;
-  Matrix scores = times_transposed(at, at.queries(problem.q), at.keys(problem.k), at.num_queries(),
+  Matrix scores = times_transposed(at, at.queries(problem.q, problem.descale.q),
+                                   at.keys(problem.k, problem.descale.k), at.num_queries(),
                                    num_keys, problem.q.dim);
   for (int64_t i = 0; i < at.num_queries(); ++i) {
     for (int64_t j = 0; j < num_keys; ++j) {
@@ -155,7 +170,8 @@ Weights weights_of(const HeadProblem& at) {
         weights.tanh.push_back(at.round(std::tanh(at.round(score / problem.softcap))));
         score = at.round(weights.tanh.back() * problem.softcap);
       }
-      score = at.round(score + added_bias(at, i, j));
+      score = sees(problem, at.sequence, at.head, i, j) ? at.round(score + added_bias(at, i, j))
+                                                        : kMinusInfinity;
       const float probability = problem.dropout.probability;
       const bool kept =
           probability == 0 || core::is_kept(problem.dropout, at.sequence.index, at.head, i, j);
@@ -166,26 +182,78 @@ Weights weights_of(const HeadProblem& at) {
   return weights;
 }
 
+// Sums the gradients of what is added to scores.
+class ScoreGradients {
+ public:
+  ScoreGradients(const Problem& problem, PlainResults& out) : problem_(problem), out_(out) {
+    const View &q = problem.q, &k = problem.k;
+    const auto extent = [](int64_t stride, int64_t length) { return stride == 0 ? 1 : length; };
+    if (const BiasTensor& bias = problem.bias; bias.data != nullptr) {
+      heads_ = extent(bias.stride_head, q.heads);
+      sq_ = extent(bias.stride_q, q.seq);
+      sk_ = extent(bias.stride_k, k.seq);
+      out.d_bias.assign(
+          static_cast<size_t>(extent(bias.stride_batch, q.batch) * sq_ * heads_ * sk_), 0.0f);
+    }
+    if (problem.alibi.slopes != nullptr) {
+      out.d_slopes.assign(
+          static_cast<size_t>(extent(problem.alibi.stride_batch, q.batch) * q.heads), 0.0f);
+    }
+    if (problem.sink.logits != nullptr) {
+      out.d_sink.assign(static_cast<size_t>(q.heads), 0.0f);
+    }
+  }
+
+  void add(const HeadProblem& at, int64_t query, int64_t key, float dx) {
+    const core::Sequence& sequence = at.sequence;
+    if (const BiasTensor& bias = problem_.bias; bias.data != nullptr) {
+      const int64_t batch = bias.stride_batch == 0 ? 0 : sequence.batch;
+      const int64_t row = bias.stride_q == 0 ? 0 : sequence.q_begin + query;
+      const int64_t head = bias.stride_head == 0 ? 0 : at.head;
+      const int64_t column = bias.stride_k == 0 ? 0 : sequence.k_begin + key;
+      out_.d_bias[static_cast<size_t>(((batch * sq_ + row) * heads_ + head) * sk_ + column)] += dx;
+    }
+    if (problem_.alibi.slopes != nullptr) {
+      const int64_t batch = problem_.alibi.stride_batch == 0 ? 0 : sequence.batch;
+      out_.d_slopes[static_cast<size_t>(batch * problem_.q.heads + at.head)] -=
+          dx * static_cast<float>(core::alibi_distance(sequence, query, key));
+    }
+  }
+  void add_sink(const HeadProblem& at, float gradient) {
+    if (problem_.sink.logits != nullptr) {
+      out_.d_sink[static_cast<size_t>(at.head)] += gradient;
+    }
+  }
+
+ private:
+  const Problem& problem_;
+  PlainResults& out_;
+  int64_t heads_ = 0, sq_ = 0, sk_ = 0;
+};
+
 // dS from dP, both [queries, keys]; also multiplies by the scale.
 Matrix score_gradient(const HeadProblem& at, const Weights& weights, const Matrix& d_dropped,
-                      const LseView& d_lse) {
+                      const LseView& d_lse, ScoreGradients& sums) {
   const int64_t num_keys = at.num_keys();
   Matrix ds(d_dropped.size());
   for (int64_t i = 0; i < at.num_queries(); ++i) {
     float mean = 0;
     for (int64_t j = 0; j < num_keys; ++j) {
       const auto at_ij = static_cast<size_t>(i * num_keys + j);
-      ds[at_ij] = at.round(d_dropped[at_ij] * weights.multiplier[at_ij]);
+      const bool is_live = weights.p[at_ij] != 0.0f;
+      ds[at_ij] = is_live ? at.round(d_dropped[at_ij] * weights.multiplier[at_ij]) : 0.0f;
       mean += ds[at_ij] * weights.p[at_ij];
     }
     if (d_lse.data != nullptr) {
       mean -= d_lse.data[at.sequence.batch * d_lse.stride_batch + at.head * d_lse.stride_head +
                          at.sequence.q_begin + i];
     }
+    sums.add_sink(at, at.round(weights.sink[static_cast<size_t>(i)] * -mean));
     for (int64_t j = 0; j < num_keys; ++j) {
       const auto at_ij = static_cast<size_t>(i * num_keys + j);
       float gradient = at.round(weights.p[at_ij] * (ds[at_ij] - mean));
-      if (at.problem.softcap > 0) {
+      sums.add(at, i, j, gradient);
+      if (at.problem.softcap > 0 && gradient != 0.0f) {
         gradient = at.round(gradient * (1 - weights.tanh[at_ij] * weights.tanh[at_ij]));
       }
       ds[at_ij] = at.round(gradient * at.problem.scale);
@@ -207,31 +275,45 @@ void scatter(const HeadProblem& at, const View& like, int64_t begin, int64_t hea
   }
 }
 
-void add_head(const HeadProblem& at, const View& d_o, const LseView& d_lse, PlainResults& out) {
+struct HeadResults {
+  Weights weights;
+  Matrix dropped;  // weights after dropout
+};
+
+HeadResults forward_head(const HeadProblem& at, PlainResults& out) {
   const Problem& problem = at.problem;
+  const core::Sequence& sequence = at.sequence;
+  const int64_t sq = at.num_queries(), sk = at.num_keys();
+  HeadResults head{weights_of(at), {}};
+  head.dropped = head.weights.p;
+  for (size_t i = 0; i < head.dropped.size(); ++i) {
+    head.dropped[i] = at.round(head.dropped[i] * head.weights.multiplier[i]);
+  }
+  const Matrix v = at.keys(problem.v, problem.descale.v);
+  scatter(at, problem.q, sequence.q_begin, at.head, problem.v.dim,
+          times(at, head.dropped, false, v, sq, problem.v.dim, sk), false, out.o);
+  for (int64_t i = 0; i < sq; ++i) {
+    out.lse[static_cast<size_t>((sequence.batch * problem.q.heads + at.head) * problem.q.seq +
+                                sequence.q_begin + i)] = head.weights.lse[static_cast<size_t>(i)];
+  }
+  return head;
+}
+
+void backward_head(const HeadProblem& at, const HeadResults& head, const View& d_o,
+                   const LseView& d_lse, ScoreGradients& sums, PlainResults& out) {
+  const Problem& problem = at.problem;
+  const core::Sequence& sequence = at.sequence;
   const int64_t sq = at.num_queries(), sk = at.num_keys();
   const int64_t d = problem.q.dim, dv = problem.v.dim;
-  const Weights weights = weights_of(at);
-  Matrix dropped = weights.p;
-  for (size_t i = 0; i < dropped.size(); ++i) {
-    dropped[i] = at.round(dropped[i] * weights.multiplier[i]);
-  }
   const Matrix d_out = at.queries(d_o);
-  const Matrix v = at.keys(problem.v);
-  const Matrix ds = score_gradient(at, weights, times_transposed(at, d_out, v, sq, sk, dv), d_lse);
-  const core::Sequence& sequence = at.sequence;
-  scatter(at, problem.q, sequence.q_begin, at.head, dv, times(at, dropped, false, v, sq, dv, sk),
-          false, out.o);
+  const Matrix d_dropped = times_transposed(at, d_out, at.keys(problem.v, nullptr), sq, sk, dv);
+  const Matrix ds = score_gradient(at, head.weights, d_dropped, d_lse, sums);
   scatter(at, problem.q, sequence.q_begin, at.head, d,
-          times(at, ds, false, at.keys(problem.k), sq, d, sk), false, out.dq);
+          times(at, ds, false, at.keys(problem.k, nullptr), sq, d, sk), false, out.dq);
   scatter(at, problem.k, sequence.k_begin, at.kv_head, d,
           times(at, ds, true, at.queries(problem.q), sk, d, sq), true, out.dk);
   scatter(at, problem.k, sequence.k_begin, at.kv_head, dv,
-          times(at, dropped, true, d_out, sk, dv, sq), true, out.dv);
-  for (int64_t i = 0; i < sq; ++i) {
-    out.lse[static_cast<size_t>((sequence.batch * problem.q.heads + at.head) * problem.q.seq +
-                                sequence.q_begin + i)] = weights.lse[static_cast<size_t>(i)];
-  }
+          times(at, head.dropped, true, d_out, sk, dv, sq), true, out.dv);
 }
 
 }  // namespace
@@ -240,15 +322,24 @@ PlainResults plain_formula(const Problem& problem, const View& d_o, const LseVie
   const View &q = problem.q, &k = problem.k, &v = problem.v;
   PlainResults out;
   out.o.assign(static_cast<size_t>(q.batch * q.seq * q.heads * v.dim), 0.0f);
-  out.lse.assign(static_cast<size_t>(q.batch * q.seq * q.heads), 0.0f);
+  out.lse.assign(static_cast<size_t>(q.batch * q.seq * q.heads), kMinusInfinity);
   out.dq.assign(static_cast<size_t>(q.batch * q.seq * q.heads * q.dim), 0.0f);
   out.dk.assign(static_cast<size_t>(k.batch * k.seq * k.heads * k.dim), 0.0f);
   out.dv.assign(static_cast<size_t>(v.batch * v.seq * v.heads * v.dim), 0.0f);
+  ScoreGradients sums(problem, out);
   for (int64_t index = 0; index < core::num_sequences(problem); ++index) {
     for (int64_t head = 0; head < q.heads; ++head) {
       const HeadProblem at{problem, core::sequence_at(problem, index), head,
-                           core::kv_head_of(problem, head)};
-      add_head(at, d_o, d_lse, out);
+                           core::kv_head_of(problem, head), d_o.dtype};
+      const HeadResults results = forward_head(at, out);
+      if (has_backward(problem)) {
+        backward_head(at, results, d_o, d_lse, sums, out);
+      }
+    }
+  }
+  for (std::vector<float>* sum : {&out.d_bias, &out.d_slopes, &out.d_sink}) {
+    for (float& value : *sum) {
+      value = rounded(value, d_o.dtype);
     }
   }
   return out;
