@@ -93,9 +93,10 @@ struct BackwardBuffers {
 
   static size_t floats(const Problem& problem) {
     const HeadSizes sizes = head_sizes(problem);
-    const size_t extra = (problem.softcap != 0.0f ? 1 : 0) + (has_dropout(problem) ? 1 : 0);
+    const size_t extra = (problem.softcap != 0.0f ? 1 : 0) + (has_dropout(problem) ? 1 : 0) +
+                         (has_score_program(problem) ? 1 : 0);
     return whole_lines(kPackRows * std::max(sizes.qk, sizes.v)) + kBlockQ * kBlockK * (2 + extra) +
-           kBlockK * (sizes.qk_padded + sizes.v_padded);
+           kBlockK * (sizes.qk_padded + sizes.v_padded) + program_floats(problem);
   }
   BackwardBuffers(const Problem& problem, float* scratch) {
     const HeadSizes sizes = head_sizes(problem);
@@ -108,6 +109,9 @@ struct BackwardBuffers {
     float* next = dv + kBlockK * sizes.v_padded;
     tanh_tile = problem.softcap != 0.0f ? next : nullptr;
     keep = next + (problem.softcap != 0.0f ? kTile : 0);
+    next = keep + (has_dropout(problem) ? kTile : 0);
+    programs.derivative = has_score_program(problem) ? next : nullptr;
+    programs.memory = next + (has_score_program(problem) ? kTile : 0);
   }
 };
 

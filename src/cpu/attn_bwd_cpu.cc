@@ -141,6 +141,7 @@ void backward(const BackwardCall& call) {
   }
   wave.sink_sums.write();
   wave.slope_sums.write();
+  wave.tensor_sums.write();
   write_unowned_gradients(problem, *call.tensors);
 }
 

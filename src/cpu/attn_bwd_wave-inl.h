@@ -11,10 +11,14 @@
 
 #include "cpu/attn_bwd_cpu-inl.h"
 #include "cpu/head_sums.h"
+#include "cpu/program_gradients.h"
 #include "cpu/turn.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::cpu::HWY_NAMESPACE {
+
+// Copies of a program's tensor gradients: as many tasks can add to them at the same time.
+inline constexpr int kTensorSlots = 16;
 
 // Everything the tasks of one wave share. Tile i is row tile parts[i].part of unit parts[i].unit.
 struct BackwardWave {
@@ -28,6 +32,7 @@ struct BackwardWave {
   std::vector<Cover> covers;        // with a block mask: by tile and key block of its unit
   std::vector<size_t> first_cover;  // by tile
   HeadSums sink_sums, slope_sums;
+  TensorSums tensor_sums;
   float* thread_scratch;
   size_t thread_floats;
 
@@ -40,6 +45,7 @@ struct BackwardWave {
         sink_sums(*backward.problem, backward.tensors->d_sink, false),
         slope_sums(*backward.problem, backward.tensors->d_slopes,
                    backward.problem->alibi.stride_batch != 0),
+        tensor_sums(*backward.problem, backward.tensors->d_tensors, kTensorSlots),
         thread_scratch(scratch),
         thread_floats(floats_a_thread) {}
 

@@ -1,7 +1,9 @@
-// attn_dscore_cpu: gradients of what is added to scores (dense bias, ALiBi slopes), deterministic.
+// attn_dscore_cpu: gradients of what scores are changed by (dense bias, ALiBi slopes, tensors of a
+// score program), deterministic.
 // Math     dX = P * (dP - delta), the gradient of the score after softcap and score program;
 //          d_bias = sum of dX over the axes that the bias broadcasts;
-//          d_slope[h] = -sum of dX * |query position - key position| over the rows of head h.
+//          d_slope[h] = -sum of dX * |query position - key position| over the rows of head h;
+//          d_tensor[e] = sum of dX * d program / d element e (program_gradients-inl.h).
 // Shapes   d_bias as the bias; d_slopes [Hq] or [B,Hq]; all f32.
 // Tiling   after attn_bwd_cpu has packed a wave of units, its pairs (row tile, key block) are
 //          computed a second time (two of the backward's five products) and handed to a collector.
@@ -24,6 +26,7 @@
 #include <vector>
 
 #include "cpu/attn_bwd_wave-inl.h"
+#include "cpu/program_gradients-inl.h"
 #include "cpu/task_queue.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -80,7 +83,11 @@ void collect_with(const BackwardWave& wave, Collector& collector) {
   const auto num_tasks = static_cast<int64_t>(tasks.begin.size()) - 1;
   run_tasks(num_tasks, wave.call->num_threads, [&](int64_t task, int thread) {
     BackwardBuffers buffers(problem, wave.scratch(thread));
-    buffers.tanh_tile = nullptr;  // dX is the gradient before the chain rule through softcap
+    // dX is the gradient before the chain rule through program and softcap; the derivative's tile
+    // keeps the scores that the program read.
+    buffers.tanh_tile = nullptr;
+    buffers.programs.raw = buffers.programs.derivative;
+    buffers.programs.derivative = nullptr;
     for (size_t i = tasks.begin[static_cast<size_t>(task)];
          i < tasks.begin[static_cast<size_t>(task) + 1]; ++i) {
       const TileBlock pair = tasks.pairs[i];
@@ -202,6 +209,26 @@ struct SlopeCollector {
   }
 };
 
+// Captured tensors of the score program: a slot takes every kTensorSlots-th row tile.
+struct TensorCollector {
+  TensorSums* sums;
+
+  TaskKey key_of(const BackwardWave&, const TileBlock& pair) const {
+    return {slot_of(pair), 0, 0, 0};
+  }
+  void add(const TileBlock& pair, const ScoreStrip& strip, const BackwardBuffers& buffers) const {
+    if (strip.key_lo < strip.key_hi) {
+      add_tensor_gradients(strip, buffers.programs.raw, buffers.gradients, slot_of(pair), *sums,
+                           buffers.programs.memory);
+    }
+  }
+
+ private:
+  static int slot_of(const TileBlock& pair) {
+    return static_cast<int>(pair.tile % static_cast<size_t>(kTensorSlots));
+  }
+};
+
 // All of the above that the call asks for, over the pairs of one wave. A later wave adds to what
 // this one wrote.
 inline void collect_score_gradients(BackwardWave& wave) {
@@ -213,6 +240,10 @@ inline void collect_score_gradients(BackwardWave& wave) {
     SlopeCollector collector{&wave.slope_sums};
     collect_with(wave, collector);
     wave.slope_sums.finish(*wave.units, wave.parts);
+  }
+  if (wave.tensor_sums.is_asked()) {
+    TensorCollector collector{&wave.tensor_sums};
+    collect_with(wave, collector);
   }
 }
 

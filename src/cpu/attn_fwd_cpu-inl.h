@@ -53,6 +53,7 @@ inline size_t packed_values_floats(const Unit& unit, size_t value_dim) {
 // One thread's buffers, cut from one piece of scratch.
 struct ForwardBuffers {
   float *rows, *q_strips, *scores, *keep, *o, *max, *sum, *correction;
+  ProgramTiles programs = {};
 
   static size_t floats(const Problem& problem) {
     const auto head_dim = static_cast<size_t>(problem.q.dim);
@@ -60,7 +61,7 @@ struct ForwardBuffers {
     const size_t tile = kBlockQ * kBlockK;
     return whole_lines(kPackRows * std::max(head_dim, value_dim)) +
            whole_lines(kBlockQ * head_dim) + tile * (has_dropout(problem) ? 2 : 1) +
-           kBlockQ * padded(value_dim) + 3 * kBlockQ;
+           kBlockQ * padded(value_dim) + 3 * kBlockQ + program_floats(problem);
   }
 
   ForwardBuffers(const Problem& problem, float* scratch) {
@@ -74,6 +75,7 @@ struct ForwardBuffers {
     max = o + kBlockQ * padded(value_dim);
     sum = max + kBlockQ;
     correction = sum + kBlockQ;
+    programs.memory = correction + kBlockQ;
   }
 };
 
@@ -133,8 +135,8 @@ inline void score_block(const Problem& problem, const Unit& unit, const RowTile&
     const core::KeyInterval keys =
         block.is_full ? core::KeyInterval{block.lo, block.hi}
                       : keys_of_rows(tile, block, lane_begin, lane_begin + num_lanes);
-    const ScoreStrip strip{&problem, &unit,      &tile,     block.base, keys.lo,
-                           keys.hi,  lane_begin, num_lanes, block.cover};
+    const ScoreStrip strip{&problem, &unit,      &tile,     block.base,  keys.lo,
+                           keys.hi,  lane_begin, num_lanes, block.cover, buffers.programs};
     multiply_scores(
         key_panels + static_cast<size_t>(block.base) * head_dim, head_dim,
         static_cast<size_t>(keys.lo - block.base), static_cast<size_t>(keys.hi - block.base),

@@ -15,7 +15,11 @@ namespace {
 
 // Parts of a Problem beyond operands, causal, window, documents, mask, bias, ALiBi, softcap,
 // dropout.
-constexpr uint32_t kServedByTiled = core::bit(core::Feature::chunks);
+constexpr uint32_t kServedByTiled =
+    core::bit(core::Feature::chunks) | core::bit(core::Feature::lengths) |
+    core::bit(core::Feature::block_mask) | core::bit(core::Feature::sink) |
+    core::bit(core::Feature::score_program) | core::bit(core::Feature::mask_program) |
+    core::bit(core::Feature::descale) | core::bit(core::Feature::f8);
 constexpr uint32_t kServedByDecode =
     core::bit(core::Feature::chunks) | core::bit(core::Feature::lengths) |
     core::bit(core::Feature::pages) | core::bit(core::Feature::block_mask) |

@@ -13,6 +13,7 @@
 
 #include "core/dtype.h"
 #include "core/philox.h"
+#include "cpu/program_tile-inl.h"
 #include "cpu/score_tensors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -107,11 +108,43 @@ inline void apply_limits(const ScoreStrip& strip, float* scores) {
   mask_keys(strip, seen.hi, strip.key_hi, scores);
 }
 
+// The score program in place, leaving what strip.programs asks for.
+inline void apply_score_program_to_strip(const ScoreStrip& strip, float* scores) {
+  if (strip.programs.raw != nullptr) {
+    for (int64_t key = strip.key_lo; key < strip.key_hi; ++key) {
+      std::copy_n(strip.at(scores, key, strip.lane_begin), strip.num_lanes,
+                  strip.at(strip.programs.raw, key, strip.lane_begin));
+    }
+  }
+  apply_score_program(strip, scores, scores, strip.programs.derivative, strip.programs.memory);
+}
+
+// Everything that hides pairs. Last, so that what a hidden score was does not matter: NaN of a
+// masked key ends here.
+inline void apply_masks(const ScoreStrip& strip, bool is_full, float* scores) {
+  const Problem& problem = *strip.problem;
+  if (problem.mask.data != nullptr) {
+    apply_score_tensor(strip, MaskRows{problem.mask}, scores);
+  }
+  if (has_block_mask(problem) && strip.cover == Cover::some) {
+    apply_block_mask(strip, scores);
+  }
+  if (problem.mask_program.program != nullptr && strip.cover != Cover::full) {
+    apply_mask_program(strip, scores, strip.programs.memory);
+  }
+  if (!is_full) {
+    apply_limits(strip, scores);
+  }
+}
+
 // All of the above, as the problem asks.
 inline void apply_terms(const ScoreStrip& strip, bool is_full, float* scores, float* tanh_tile) {
   const Problem& problem = *strip.problem;
   if (problem.softcap != 0.0f) {
     apply_softcap(strip, scores, tanh_tile);
+  }
+  if (problem.score_program.program != nullptr && strip.key_lo < strip.key_hi) {
+    apply_score_program_to_strip(strip, scores);
   }
   if (problem.alibi.slopes != nullptr) {
     apply_alibi(strip, scores);
@@ -119,15 +152,7 @@ inline void apply_terms(const ScoreStrip& strip, bool is_full, float* scores, fl
   if (problem.bias.data != nullptr) {
     apply_score_tensor(strip, BiasRows{problem.bias}, scores);
   }
-  if (problem.mask.data != nullptr) {
-    apply_score_tensor(strip, MaskRows{problem.mask}, scores);
-  }
-  if (has_block_mask(problem) && strip.cover == Cover::some) {
-    apply_block_mask(strip, scores);
-  }
-  if (!is_full) {
-    apply_limits(strip, scores);
-  }
+  apply_masks(strip, is_full, scores);
 }
 
 // keep[key][lane] = 1 / (1 - p) where the weight is kept, 0 where it is dropped.

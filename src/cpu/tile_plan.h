@@ -81,6 +81,9 @@ core::KeyInterval rows_of_keys(const RowTile& tile, int64_t key_begin, int64_t k
 
 inline bool has_dropout(const Problem& problem) { return problem.dropout.probability > 0.0f; }
 
+inline bool has_score_program(const Problem& problem) {
+  return problem.score_program.program != nullptr;
+}
 inline bool has_block_mask(const Problem& problem) {
   return problem.block_mask.row_offsets != nullptr;
 }
