@@ -82,7 +82,7 @@ TEST(WriteFileAtomically, NewAndOldFile_HasTheContent) {
 
 TEST(WriteFileAtomically, FullDisk_KeepsTheOldFile) {
   const TempFolder folder;
-  const std::string path = folder.file("f", "old");
+  const std::string path = folder.write("f", "old");
   const std::string message = in_child([&] {
     limit_file_size(1000);
     write_file_atomically(path, std::string(5000, 'n'));
@@ -96,7 +96,7 @@ TEST(WriteFileAtomically, FullDisk_KeepsTheOldFile) {
 
 TEST(WriteSafetensors, FullDisk_KeepsTheOldFile) {
   const TempFolder folder;
-  const std::string path = folder.file("model.safetensors", "old");
+  const std::string path = folder.write("model.safetensors", "old");
   const std::string message = in_child([&] {
     limit_file_size(1000);
     const std::vector<float> values(1000);
@@ -176,7 +176,8 @@ std::pair<std::string, int> name_aside(const TempFolder& folder) {
 TEST(WriteFileAtomically, LeftoversUnderTheSameName_AreHarmless) {
   const TempFolder folder;
   const auto [name, count] = name_aside(folder);
-  for (int i = 1; i <= 3; ++i) folder.file(name + std::to_string(count + i) + ".regard-tmp", "old");
+  for (int i = 1; i <= 3; ++i)
+    folder.write(name + std::to_string(count + i) + ".regard-tmp", "old");
   write_file_atomically(folder / "f", "new");
   EXPECT_EQ(read_file(folder / "f"), "new");
   EXPECT_EQ(names_in(folder.path()).size(), 4u);
@@ -187,10 +188,10 @@ TEST(RemoveUnfinishedFiles, OnlyThoseNobodyWritesAnyMore) {
   const pid_t gone = fork();
   if (gone == 0) _exit(0);
   waitpid(gone, nullptr, 0);
-  folder.file("f." + std::to_string(gone) + "-3.regard-tmp", "of a killed process");
-  folder.file("f.regard-tmp", "of nobody");
-  folder.file("mine.tmp", "the user's");
-  folder.file("f.regard-tmp.d/f", "below");
+  folder.write("f." + std::to_string(gone) + "-3.regard-tmp", "of a killed process");
+  folder.write("f.regard-tmp", "of nobody");
+  folder.write("mine.tmp", "the user's");
+  folder.write("f.regard-tmp.d/f", "below");
   FileAside file(folder / "g");
   remove_unfinished_files(folder.path());
   file.write("whole");
@@ -268,7 +269,7 @@ TEST(WriteFolderAtomically, FillThrows_LeavesEverythingAsItWas) {
 
 TEST(WriteFolderAtomically, FileInPlace_IsRefused) {
   const TempFolder folder;
-  const std::string path = folder.file("out", "mine");
+  const std::string path = folder.write("out", "mine");
   EXPECT_THAT(error_of([&] { write_folder_atomically(path, [](const std::string&) {}); }),
               HasSubstr("a file of this name"));
   EXPECT_EQ(read_file(path), "mine");
@@ -276,8 +277,8 @@ TEST(WriteFolderAtomically, FileInPlace_IsRefused) {
 
 TEST(WriteFolderAtomically, NeighboursOfTheUser_AreUntouched) {
   const TempFolder folder;
-  folder.file("out.old/mine", "1");
-  folder.file("out.tmp/mine", "2");
+  folder.write("out.old/mine", "1");
+  folder.write("out.tmp/mine", "2");
   for (int i = 0; i < 2; ++i) {
     write_folder_atomically(folder / "out",
                             [](const std::string& fresh) { fill_with(fresh, "x"); });

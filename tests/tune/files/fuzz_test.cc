@@ -98,7 +98,7 @@ Counts fuzz(const std::string& original, size_t header_bytes, uint32_t seed, Ope
   Counts counts;
   const auto end = std::chrono::steady_clock::now() + kTime;
   while (std::chrono::steady_clock::now() < end && !testing::Test::HasFatalFailure()) {
-    const std::string path = folder.file("f", mutator.mutate(original, header_bytes));
+    const std::string path = folder.write("f", mutator.mutate(original, header_bytes));
     try {
       open(path);
       ++counts.opened;

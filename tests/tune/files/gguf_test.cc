@@ -43,7 +43,7 @@ TEST(GgufFile, AllMetadataTypes_AreRead) {
       .array("floats", GgufType::float32, 2, raw(1.5F) + raw(-2.0F))
       .array("none", GgufType::string, 0, "");
   const TempFolder folder;
-  const auto file = GgufFile::open(folder.file("f.gguf", builder.build()));
+  const auto file = GgufFile::open(folder.write("f.gguf", builder.build()));
   EXPECT_EQ(file->integer("u8"), 200);
   EXPECT_EQ(file->integer("i8"), -3);
   EXPECT_EQ(file->integer("u16"), 60000);
@@ -70,7 +70,7 @@ TEST(GgufFile, AbsentOrOtherType_IsNulloptOrError) {
   GgufBuilder builder;
   builder.u32("n", 3).text("t", "x").array("a", GgufType::int32, 1, raw<int32_t>(1));
   const TempFolder folder;
-  const auto file = GgufFile::open(folder.file("f.gguf", builder.build()));
+  const auto file = GgufFile::open(folder.write("f.gguf", builder.build()));
   EXPECT_FALSE(file->has_key("zzz"));
   EXPECT_EQ(file->integer("zzz"), std::nullopt);
   EXPECT_TRUE(file->strings("zzz").empty());
@@ -93,7 +93,7 @@ TEST(GgufFile, VersionTwoAndOtherAlignment_AreRead) {
       .tensor("a", {3, 2}, kF32, tune_test::floats(values))
       .tensor("b", {}, kF32, raw(9.0F));
   const TempFolder folder;
-  const auto file = GgufFile::open(folder.file("f.gguf", builder.build()));
+  const auto file = GgufFile::open(folder.write("f.gguf", builder.build()));
   EXPECT_EQ(file->version(), 2U);
   EXPECT_EQ(file->alignment(), 64U);
   ASSERT_NE(file->find("a"), nullptr);
@@ -190,7 +190,7 @@ void expect_errors(const std::vector<Malformed>& corpus) {
   const TempFolder folder;
   for (const Malformed& bad : corpus) {
     SCOPED_TRACE(bad.name);
-    const std::string path = folder.file(bad.name, bad.content);
+    const std::string path = folder.write(bad.name, bad.content);
     const std::string message = error_of([&] { GgufFile::open(path)->integer("x"); });
     EXPECT_THAT(message, HasSubstr(bad.message));
     EXPECT_THAT(message, HasSubstr(path));
@@ -213,7 +213,7 @@ TEST(GgufFile, DeeplyNestedArrays_AreRefused) {
   const auto open_depth = [&](uint64_t depth) {
     GgufBuilder builder;
     builder.entry("a", GgufType::array, array_of(depth));
-    return GgufFile::open(folder.file("f", builder.build()));
+    return GgufFile::open(folder.write("f", builder.build()));
   };
   EXPECT_EQ(open_depth(2)->value("a")->type, GgufType::array);
   EXPECT_THAT(error_of([&] { open_depth(2)->integers("a"); }), HasSubstr("an array of array"));
@@ -224,7 +224,7 @@ TEST(GgufFile, EveryTruncation_IsAnError) {
   const TempFolder folder;
   const std::string whole = read_file(data_path("models/tiny-mistral.gguf"));
   for (size_t size = 0; size + 32 < whole.size(); size += size < 4000 ? 7 : 331) {
-    const std::string path = folder.file("cut", whole.substr(0, size));
+    const std::string path = folder.write("cut", whole.substr(0, size));
     EXPECT_THROW(GgufFile::open(path), Error) << size;
   }
 }

@@ -125,7 +125,7 @@ TEST(OpenModel, AbsentTensorOrWrongShape_SaysWhich) {
 
 TEST(ReadModelConfig, FolderWithoutWeights_Works) {
   const TempFolder folder;
-  folder.file("config.json", read_file(data_path("models/tiny-qwen2/config.json")));
+  folder.write("config.json", read_file(data_path("models/tiny-qwen2/config.json")));
   EXPECT_EQ(read_model_config(folder.path()).architecture, Architecture::qwen2);
   EXPECT_THAT(error_of([&] { open_model(folder.path()); }), HasSubstr("neither model.safetensors"));
 }
@@ -133,11 +133,11 @@ TEST(ReadModelConfig, FolderWithoutWeights_Works) {
 TEST(ReadModelConfig, BrokenGgufOrConfig_IsTheUsersError) {
   const TempFolder folder;
   const std::string cut = read_file(data_path("models/tiny-llama.gguf")).substr(0, 5000);
-  EXPECT_THAT(usage_error_of([&] { read_model_config(folder.file("cut.gguf", cut)); }),
+  EXPECT_THAT(usage_error_of([&] { read_model_config(folder.write("cut.gguf", cut)); }),
               HasSubstr("truncated"));
-  EXPECT_THAT(usage_error_of([&] { read_model_config(folder.file("e.gguf", "")); }),
+  EXPECT_THAT(usage_error_of([&] { read_model_config(folder.write("e.gguf", "")); }),
               HasSubstr("0 bytes"));
-  folder.file("config.json", "{");
+  folder.write("config.json", "{");
   EXPECT_THAT(usage_error_of([&] { read_model_config(folder.path()); }), HasSubstr("not JSON"));
 }
 
@@ -151,19 +151,19 @@ TEST(LocateModel, WrongPaths_SayWhatToWrite) {
   EXPECT_THAT(message(folder / "none.gguf"), HasSubstr("no such file or folder"));
   EXPECT_THAT(message(folder.path()), HasSubstr("no config.json"));
   EXPECT_THAT(message(folder.path()), HasSubstr("llama, mistral, qwen2, qwen3"));
-  folder.file("model-q4.gguf", "GGUF");
+  folder.write("model-q4.gguf", "GGUF");
   EXPECT_THAT(message(folder.path()), HasSubstr("write its path: " + (folder / "model-q4.gguf")));
   const TempFolder adapter;
-  adapter.file("adapter_config.json", "{}");
+  adapter.write("adapter_config.json", "{}");
   EXPECT_THAT(message(adapter.path()), HasSubstr("holds an adapter"));
-  EXPECT_THAT(message(folder.file("weights.bin", "PK\x03\x04")), HasSubstr("not GGUF"));
+  EXPECT_THAT(message(folder.write("weights.bin", "PK\x03\x04")), HasSubstr("not GGUF"));
 }
 
 class HubCache : public testing::Test {
  protected:
   void add(const std::string& hub, const std::string& repo, const std::string& revision) {
-    folder_.file(hub + "/" + repo + "/blobs/0123",
-                 read_file(data_path("models/tiny-llama/config.json")));
+    folder_.write(hub + "/" + repo + "/blobs/0123",
+                  read_file(data_path("models/tiny-llama/config.json")));
     const std::string snapshot = folder_ / (hub + "/" + repo + "/snapshots/" + revision);
     fs::create_directories(snapshot);
     fs::create_symlink("../../blobs/0123", snapshot + "/config.json");
@@ -176,7 +176,7 @@ TEST_F(HubCache, RefsMain_NamesTheSnapshot) {
   add("hub", "models--org--name", "aaa");
   add("hub2", "models--org--name", "bbb");
   fs::create_directories(folder_ / "hub/models--org--name/snapshots/other");
-  folder_.file("hub/models--org--name/refs/main", "aaa\n");
+  folder_.write("hub/models--org--name/refs/main", "aaa\n");
   environment_.set("HF_HOME", folder_.path());
   EXPECT_EQ(locate_model("org/name"), folder_ / "hub/models--org--name/snapshots/aaa");
   EXPECT_EQ(read_model_config("org/name").num_hidden_layers, 2);
@@ -198,9 +198,9 @@ TEST_F(HubCache, AbsentOrIncomplete_SaysHowToDownload) {
   EXPECT_THAT(absent, HasSubstr("`hf download org/none`"));
   EXPECT_THAT(absent, HasSubstr(folder_ / "hub"));
   EXPECT_THAT(absent, HasSubstr("llama, mistral, qwen2, qwen3"));
-  folder_.file("hub/models--org--half/refs/main", "zzz");
+  folder_.write("hub/models--org--half/refs/main", "zzz");
   EXPECT_THAT(usage_error_of([] { locate_model("org/half"); }), HasSubstr("not complete"));
-  folder_.file("hub/models--org--half/refs/main", "../../../..");
+  folder_.write("hub/models--org--half/refs/main", "../../../..");
   EXPECT_THAT(usage_error_of([] { locate_model("org/half"); }), HasSubstr("not complete"));
 }
 
@@ -229,7 +229,7 @@ GgufBuilder small_gguf(const std::string& architecture = "llama") {
 
 std::string refusal(const GgufBuilder& builder) {
   const TempFolder folder;
-  const std::string path = folder.file("m.gguf", builder.build());
+  const std::string path = folder.write("m.gguf", builder.build());
   return usage_error_of([&] { read_model_config(path); });
 }
 
@@ -265,11 +265,11 @@ TEST(GgufConfig, Nonsense_NamesTheGgufKey) {
 TEST(GgufConfig, LinearScaling_IsRead) {
   const TempFolder folder;
   const auto config =
-      read_model_config(folder.file("m.gguf", small_gguf()
-                                                  .u32("llama.attention.head_count", 2)
-                                                  .text("llama.rope.scaling.type", "linear")
-                                                  .f32("llama.rope.scaling.factor", 4.0F)
-                                                  .build()));
+      read_model_config(folder.write("m.gguf", small_gguf()
+                                                   .u32("llama.attention.head_count", 2)
+                                                   .text("llama.rope.scaling.type", "linear")
+                                                   .f32("llama.rope.scaling.factor", 4.0F)
+                                                   .build()));
   EXPECT_EQ(config.rope.scaling, RopeConfig::Scaling::linear);
   EXPECT_EQ(config.rope.factor, 4.0);
   EXPECT_EQ(config.vocab_size, 10);

@@ -100,7 +100,7 @@ TEST(OpenSafetensors, MalformedFile_SaysWhatIsWrong) {
   const TempFolder folder;
   for (const Malformed& bad : corpus()) {
     SCOPED_TRACE(bad.name);
-    const std::string path = folder.file(bad.name, bad.content);
+    const std::string path = folder.write(bad.name, bad.content);
     const std::string message = error_of([&] { open_safetensors(path); });
     EXPECT_THAT(message, HasSubstr(bad.message));
     EXPECT_THAT(message, HasSubstr(path));
@@ -113,7 +113,7 @@ TEST(OpenSafetensors, EveryTruncation_IsAnError) {
       read_file(data_path("models/tiny-llama-tied/"
                           "model-00003-of-00003.safetensors"));
   for (size_t size = 0; size < whole.size(); size += size < 2000 ? 1 : 97) {
-    const std::string path = folder.file("cut", whole.substr(0, size));
+    const std::string path = folder.write("cut", whole.substr(0, size));
     EXPECT_THROW(open_safetensors(path), Error) << size;
   }
 }
@@ -129,7 +129,7 @@ TEST(OpenSafetensors, EmptyTensorsAndScalar_AreRead) {
   const TempFolder folder;
   const std::string header = R"({"e":{"dtype":"F32","shape":[0,3],"data_offsets":[0,0]},)"
                              R"("s":{"dtype":"F32","shape":[],"data_offsets":[0,4]}})";
-  const auto file = open_safetensors(folder.file("f", file_of(header, 4)));
+  const auto file = open_safetensors(folder.write("f", file_of(header, 4)));
   EXPECT_EQ(file->find("e")->num_elements(), 0);
   EXPECT_EQ(file->find("s")->num_elements(), 1);
   EXPECT_EQ(file->find("x"), nullptr);
@@ -213,7 +213,7 @@ class BrokenShards : public testing::Test {
     const size_t at = changed.find(from);
     EXPECT_NE(at, std::string::npos);
     changed.replace(at, from.size(), to);
-    folder_.file("model.safetensors.index.json", changed);
+    folder_.write("model.safetensors.index.json", changed);
     return error_of([&] { open_safetensors_folder(folder_.path()); });
   }
   TempFolder folder_;
@@ -239,7 +239,7 @@ TEST(OpenSafetensorsFolder, NoWeights_SaysWhatIsNeeded) {
   const TempFolder folder;
   EXPECT_THAT(error_of([&] { open_safetensors_folder(folder.path()); }),
               HasSubstr("neither model.safetensors"));
-  folder.file("pytorch_model.bin", "x");
+  folder.write("pytorch_model.bin", "x");
   EXPECT_THAT(error_of([&] { open_safetensors_folder(folder.path()); }),
               HasSubstr("save the model as safetensors"));
 }

@@ -1,6 +1,7 @@
 // What the model writes is what it reads again.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "tests/tune/model/model_fixture.h"
@@ -11,7 +12,7 @@ namespace tune {
 namespace {
 
 TEST(ModelFiles, SavedModelWithShards_LoadsWithTheSameLogits) {
-  const ScratchFolder folder;
+  const TempFolder folder;
   const auto model = LanguageModel::random(tiny_config(), {});
   const Batch batch = packed_row({some_ids(20, 1)});
   model->save_model(folder.path(), torch::kFloat32, 20000);
@@ -21,7 +22,7 @@ TEST(ModelFiles, SavedModelWithShards_LoadsWithTheSameLogits) {
 }
 
 TEST(ModelFiles, MergedAdapter_GivesTheAdaptersLogits) {
-  const ScratchFolder folder;
+  const TempFolder folder;
   const auto model = LanguageModel::random(tiny_config(), lora_options());
   wake_adapter(*model);
   const Batch batch = packed_row({some_ids(20, 1)});
@@ -32,7 +33,7 @@ TEST(ModelFiles, MergedAdapter_GivesTheAdaptersLogits) {
 
 TEST(ModelFiles, SavedAdapter_LoadsIntoTheSameBase) {
   for (const bool is_tied : {false, true}) {
-    const ScratchFolder folder;
+    const TempFolder folder;
     ModelConfig config = tiny_config();
     config.tie_word_embeddings = is_tied;
     ModelOptions options = lora_options();
@@ -54,7 +55,7 @@ TEST(ModelFiles, SavedAdapter_LoadsIntoTheSameBase) {
 }
 
 TEST(ModelFiles, AdapterConfig_SaysWhatPeftReads) {
-  const ScratchFolder folder;
+  const TempFolder folder;
   LanguageModel::random(tiny_config(), lora_options())->save_adapter(folder.path(), "some/base");
   const auto config = nlohmann::json::parse(read_file(folder.path() + "/adapter_config.json"));
   EXPECT_EQ(config["peft_type"], "LORA");
@@ -65,7 +66,7 @@ TEST(ModelFiles, AdapterConfig_SaysWhatPeftReads) {
 }
 
 TEST(ModelFiles, AdapterOfAnotherRank_IsRefusedNamingTheTensor) {
-  const ScratchFolder folder;
+  const TempFolder folder;
   ModelOptions options = lora_options();
   LanguageModel::random(tiny_config(), options)->save_adapter(folder.path(), "base");
   options.lora_r = 5;
@@ -79,7 +80,7 @@ TEST(ModelFiles, AdapterOfAnotherRank_IsRefusedNamingTheTensor) {
 }
 
 TEST(ModelFiles, AdapterVariantsWeDoNotKnow_AreRefused) {
-  const ScratchFolder folder;
+  const TempFolder folder;
   write_file_atomically(folder.path() + "/adapter_config.json",
                         R"({"peft_type": "LORA", "r": 4, "lora_alpha": 8, "use_dora": true,
                             "target_modules": ["q_proj"]})");
@@ -88,7 +89,7 @@ TEST(ModelFiles, AdapterVariantsWeDoNotKnow_AreRefused) {
 }
 
 TEST(ModelFiles, LargerVocabulary_AddsTheMeanOfTheOldRows) {
-  const ScratchFolder folder;
+  const TempFolder folder;
   const auto model = LanguageModel::random(tiny_config(), {});
   model->save_model(folder.path(), torch::kFloat32, 1 << 30);
   const auto grown = LanguageModel::load(*open_model(folder.path()), {}, 67);

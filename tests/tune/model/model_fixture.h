@@ -1,17 +1,17 @@
 // Small models, batches and folders for the tests of the model.
 #pragma once
 
-#include <unistd.h>
-
 #include <cstring>
-#include <filesystem>
 #include <string>
 #include <vector>
 
+#include "tests/support/temp_folder.h"
 #include "tune/files/safetensors.h"
 #include "tune/model/language_model.h"
 
 namespace tune {
+
+using test_support::TempFolder;
 
 // One row of the given documents; every token but a document's first is a label.
 inline Batch packed_row(const std::vector<std::vector<int32_t>>& documents) {
@@ -91,27 +91,5 @@ inline double relative_error(const torch::Tensor& found, const torch::Tensor& ex
 inline double largest_difference(const torch::Tensor& a, const torch::Tensor& b) {
   return (a - b).abs().max().item<double>();
 }
-
-// A folder of its own, removed at the end.
-class ScratchFolder {
- public:
-  ScratchFolder()
-      : path_(std::filesystem::temp_directory_path() /
-              ("regard_model_test_" + std::to_string(::getpid()) + "_" +
-               std::to_string(counter()++))) {
-    std::filesystem::create_directories(path_);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  ~ScratchFolder() { std::filesystem::remove_all(path_); }
-  std::string path() const { return path_.string(); }
-
- private:
-  static int& counter() {
-    static int count = 0;
-    return count;
-  }
-  std::filesystem::path path_;
-};
 
 }  // namespace tune

@@ -110,7 +110,7 @@ TEST(StreamDecoder, UnfinishedCharacter_ComesOutAtTheEnd) {
 // A tokenizer.json with random bytes changed, removed or doubled loads or says what is wrong.
 TEST(TokenizerFuzz, DamagedFiles_LoadOrAreRefused) {
   std::mt19937 rng(kSeed);
-  const test::TemporaryFolder folder;
+  const test::TempFolder folder;
   nlohmann::json spec =
       nlohmann::json::parse(test::read_text(test::data_path("llama3/tokenizer.json")));
   nlohmann::json& model = spec["model"];

@@ -15,7 +15,7 @@ namespace tune {
 namespace {
 
 using nlohmann::json;
-using test::TemporaryFolder;
+using test::TempFolder;
 
 json small_spec() {
   return json::parse(R"({
@@ -25,7 +25,7 @@ json small_spec() {
 }
 
 std::string error_of(const std::string& content) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string path = folder.write("tokenizer.json", content);
   try {
     load_tokenizer_json(path);
@@ -127,7 +127,7 @@ TEST(TokenizerJsonErrors, WrongSections_NameTheKey) {
 }
 
 TEST(TokenizerJson, SpecialTokens_AreReadFromBothFiles) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string path = folder.write("tokenizer.json", small_spec().dump());
   folder.write("tokenizer_config.json",
                R"({"bos_token": {"content": "<s>", "lstrip": false}, "eos_token": null,
@@ -142,7 +142,7 @@ TEST(TokenizerJson, SpecialTokens_AreReadFromBothFiles) {
 }
 
 TEST(TokenizerJson, JinjaFile_WinsOverTheKey) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string path = folder.write("tokenizer.json", small_spec().dump());
   folder.write("tokenizer_config.json", R"({"chat_template": "key"})");
   EXPECT_EQ(load_tokenizer_json(path)->chat_template(), "key");
@@ -151,7 +151,7 @@ TEST(TokenizerJson, JinjaFile_WinsOverTheKey) {
 }
 
 TEST(TokenizerJson, BosFlag_CountsOnlyWithoutPostProcessor) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string path = folder.write("tokenizer.json", small_spec().dump());
   folder.write(
       "tokenizer_config.json",
@@ -165,7 +165,7 @@ TEST(TokenizerJson, BosFlag_CountsOnlyWithoutPostProcessor) {
 }
 
 TEST(ApplyChanges, NewTokens_AreAppendedAndSaved) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string path = test::data_path("smollm/tokenizer.json");
   const auto original = load_tokenizer_json(path);
   const int32_t size = original->vocab_size();
@@ -210,7 +210,7 @@ TEST(ApplyChanges, WrongKeysAndEmptyTexts_AreClearErrors) {
 }
 
 TEST(Save, UnwritableFolder_IsAClearError) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const auto tokenizer = load_tokenizer_json(test::data_path("smollm/tokenizer.json"));
   const std::string file = folder.write("taken", "");
   EXPECT_THROW(tokenizer->save(file + "/below"), Error);

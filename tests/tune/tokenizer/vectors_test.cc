@@ -58,7 +58,7 @@ TEST(TokenizerJson, EveryPartExchanged_GivesTheIdsOfHuggingFace) {
   const auto rows = read_json_lines("parts.jsonl");
   ASSERT_GT(rows.size(), 30u);
   for (const json& row : rows) {
-    const test::TemporaryFolder folder;
+    const test::TempFolder folder;
     const json spec = patched(row.at("base").get<std::string>(), row.at("patch"));
     const auto tokenizer = load_tokenizer_json(folder.write("tokenizer.json", spec.dump()));
     for (const json& vector : row.at("cases")) {
@@ -69,7 +69,7 @@ TEST(TokenizerJson, EveryPartExchanged_GivesTheIdsOfHuggingFace) {
 
 TEST(TokenizerJson, SavedAndLoaded_GivesTheSameIds) {
   for (const char* name : {"gpt2", "llama3", "qwen2", "smollm", "llama2"}) {
-    const test::TemporaryFolder folder;
+    const test::TempFolder folder;
     const auto original = load_tokenizer_json(data_path(std::string(name) + "/tokenizer.json"));
     original->save(folder.path());
     const auto again = load_tokenizer_json(folder.path() + "/tokenizer.json");
@@ -98,7 +98,7 @@ TEST(TokenizerGguf, SentencePieceVocabulary_GivesTheIdsOfSentencePiece) {
 }
 
 TEST(TokenizerGguf, SavedAsTokenizerJson_GivesTheSameIds) {
-  const test::TemporaryFolder folder;
+  const test::TempFolder folder;
   const auto file = GgufFile::open(data_path("sentencepiece.gguf"));
   const auto original = load_tokenizer_gguf(*file);
   original->save(folder.path());
