@@ -63,7 +63,8 @@ inline void add_bias_to_row(const Problem& problem, const Unit& unit, const Deco
                         (unit.sequence.q_begin + row.query) * bias.stride_q +
                         unit.sequence.k_begin * bias.stride_k;
   for (int64_t key = keys.lo; key < keys.hi; ++key) {
-    scores_of_key_0[key] += kLog2E * core::load(bias.data, bias.dtype, begin + key * bias.stride_k);
+    scores_of_key_0[key] +=
+        bias_in_log2(core::load(bias.data, bias.dtype, begin + key * bias.stride_k));
   }
 }
 

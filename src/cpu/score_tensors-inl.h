@@ -59,6 +59,14 @@ int64_t tensor_row_offset(const ScoreStrip& strip, const Tensor& tensor, int64_t
          sequence.k_begin * tensor.stride_k;
 }
 
+// A bias in log2 units. A finite one stays finite: a row whose every key has the lowest f32
+// averages V, though lowest * log2(e) is -inf.
+inline float bias_in_log2(float bias) {
+  constexpr float kLowest = std::numeric_limits<float>::lowest();
+  const float scaled = bias * kLog2E;
+  return bias != kMasked && scaled < kLowest ? kLowest : scaled;
+}
+
 // Keys [lo, hi) of the bias row at element `offset`, in log2 units; and their use.
 struct BiasRows {
   const BiasTensor& tensor;
@@ -70,11 +78,15 @@ struct BiasRows {
       row.data = const_cast<void*>(tensor.data);
       row.dtype = tensor.dtype;
       row.dim = hi - lo;
-      load_row(row, offset + lo, kLog2E, to);
+      load_row(row, offset + lo, 1.0f, to);
+      for (int64_t i = 0; i < hi - lo; ++i) {
+        to[i] = bias_in_log2(to[i]);
+      }
       return;
     }
     for (int64_t key = lo; key < hi; ++key) {
-      to[key - lo] = kLog2E * core::load(tensor.data, tensor.dtype, offset + key * tensor.stride_k);
+      to[key - lo] =
+          bias_in_log2(core::load(tensor.data, tensor.dtype, offset + key * tensor.stride_k));
     }
   }
   static HWY_INLINE Vec combine(Vec score, Vec bias) { return hn::Add(score, bias); }
