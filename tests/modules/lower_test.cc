@@ -159,7 +159,7 @@ const std::vector<OptionCase> kOptionCases = {
     {"window",
      [](AttentionOptions& o) { o.window.left = 3; },
      {Module::sdpa, Module::flash_attention_2, Module::flash_attention_3, Module::flex_attention,
-      Module::xformers}},
+      Module::xformers, Module::sage}},
     {"row length for s2", [](AttentionOptions& o) { o.s2_row_length = 8; }, {Module::s2}},
 };
 
