@@ -30,15 +30,15 @@ std::string why_unsupported_by_reference(const Problem& problem) {
 }
 
 constexpr uint32_t kNoGradients = 0;
-constexpr uint32_t kGradientsByReference = core::bit(core::Gradient::bias) |
-                                           core::bit(core::Gradient::slopes) |
-                                           core::bit(core::Gradient::sink);
+constexpr uint32_t kScoreTermGradients = core::bit(core::Gradient::bias) |
+                                         core::bit(core::Gradient::slopes) |
+                                         core::bit(core::Gradient::sink);
 
 constexpr std::array kBackends = {
     BackendEntry{Backend::cpu_decode, "cpu_decode", true, cpu::why_unsupported_decode,
                  cpu::forward_decode, nullptr, kNoGradients},
     BackendEntry{Backend::cpu_tiled, "cpu_tiled", true, cpu::why_unsupported_tiled,
-                 cpu::forward_tiled, cpu::backward_tiled, kNoGradients},
+                 cpu::forward_tiled, cpu::backward_tiled, kScoreTermGradients},
     BackendEntry{Backend::cpu_sage, "cpu_sage", true, cpu::why_unsupported_sage, cpu::forward_sage,
                  cpu::backward_sage, kNoGradients},
     // Not automatic: whoever asks for materialised scores, or for the slow specification, asks for
@@ -46,7 +46,7 @@ constexpr std::array kBackends = {
     BackendEntry{Backend::cpu_eager, "cpu_eager", false, cpu::why_unsupported_eager,
                  cpu::forward_eager, cpu::backward_eager, kNoGradients},
     BackendEntry{Backend::reference, "reference", false, why_unsupported_by_reference,
-                 reference::forward, reference::backward, kGradientsByReference},
+                 reference::forward, reference::backward, kScoreTermGradients},
 };
 
 const BackendEntry& find_backend(Backend backend) {

@@ -58,6 +58,9 @@ class CaseOperands {
   const Problem& problem() const { return problem_; }
   const View& d_o() const { return d_o_.view(); }
   LseView d_lse() const { return has_d_lse_ ? d_lse_.view() : LseView{}; }
+  std::vector<float> d_lse_values() const {
+    return has_d_lse_ ? d_lse_.dense() : std::vector<float>();
+  }
   bool asks_score_gradients() const { return asks_score_gradients_; }
 
  private:

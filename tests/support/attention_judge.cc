@@ -117,7 +117,7 @@ void AttentionJudge::expect_right(const AttentionResults& got) const {
 }
 
 // Each is a sum over rows of p * (g - delta) with sum p <= 1 in a row, so that a row's error is at
-// most that of its delta plus that of its weights times 2 |g|, |g| <= |dO| |V|. Rows err
+// most that of its delta plus that of its weights times 2 |g| + |dLSE|, |g| <= |dO| |V|. Rows err
 // independently: the sum of n errs by sqrt(n) of that.
 void AttentionJudge::expect_score_gradients(const AttentionResults& got) const {
   const View& q = problem().q;
@@ -125,7 +125,8 @@ void AttentionJudge::expect_score_gradients(const AttentionResults& got) const {
   const double largest_g = largest_row_norm(dense(operands_.d_o()), config_.dv) *
                            largest_row_norm(dense(problem().v), config_.dv) /
                            (1 - double{problem().dropout.probability});
-  const double row_noise = noise.delta + 2 * noise.relative * largest_g;
+  const double largest_d_lse = largest_magnitude(operands_.d_lse_values());
+  const double row_noise = noise.delta + noise.relative * (2 * largest_g + largest_d_lse);
   // `parts`: independent sums that the rows are shared among.
   const auto expect = [&](const char* name, const GuardedTensor& tensor, const GuardedTensor& exact,
                           const std::vector<float>& plain, int64_t parts, double factor) {
