@@ -3,22 +3,16 @@
 #include <cmath>
 #include <numbers>
 
+#include "tune/splitmix64.h"
+
 namespace tune {
 namespace {
-
-// splitmix64 (Steele, Lea and Flood 2014) at position `index` of the sequence that starts at `key`.
-uint64_t draw(uint64_t key, uint64_t index) {
-  uint64_t z = key + (index + 1) * 0x9E3779B97F4A7C15ull;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-  return z ^ (z >> 31);
-}
 
 // FNV-1a of the name, then mixed with the seed: names that differ in one digit get unrelated keys.
 uint64_t key_of(uint64_t seed, std::string_view name) {
   uint64_t hash = 0xCBF29CE484222325ull;
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ull;
-  return draw(hash, seed);
+  return SplitMix64::at(hash, seed);
 }
 
 // In (0, 1]: its logarithm is finite.
@@ -27,19 +21,19 @@ double unit(uint64_t bits) { return (static_cast<double>(bits >> 11) + 1.0) * 0x
 }  // namespace
 
 void fill_normal(std::span<float> values, double deviation, uint64_t seed, std::string_view name) {
-  const uint64_t key = key_of(seed, name);
+  SplitMix64 random(key_of(seed, name));
   for (size_t i = 0; i < values.size(); i += 2) {
-    const double radius = deviation * std::sqrt(-2.0 * std::log(unit(draw(key, i))));
-    const double angle = 2.0 * std::numbers::pi * unit(draw(key, i + 1));
+    const double radius = deviation * std::sqrt(-2.0 * std::log(unit(random.next())));
+    const double angle = 2.0 * std::numbers::pi * unit(random.next());
     values[i] = static_cast<float>(radius * std::cos(angle));
     if (i + 1 < values.size()) values[i + 1] = static_cast<float>(radius * std::sin(angle));
   }
 }
 
 void fill_uniform(std::span<float> values, double bound, uint64_t seed, std::string_view name) {
-  const uint64_t key = key_of(seed, name);
+  SplitMix64 random(key_of(seed, name));
   for (size_t i = 0; i < values.size(); ++i) {
-    values[i] = static_cast<float>(bound * (1.0 - 2.0 * unit(draw(key, i))));
+    values[i] = static_cast<float>(bound * (1.0 - 2.0 * unit(random.next())));
   }
 }
 

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstddef>
 
+#include "tune/splitmix64.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tune/model/row_kernels.cc"
 #include "hwy/foreach_target.h"
@@ -338,13 +340,10 @@ void dropout(const Matrix& in, const Matrix& out, DropoutKey key, float probabil
   HWY_DYNAMIC_DISPATCH(dropout)(in, out, key, probability, accumulate, range);
 }
 
-// Steele et al. 2014's splitmix64: neighbouring seeds and streams give unrelated keys.
+// Neighbouring seeds and streams give unrelated keys.
 DropoutKey dropout_key(uint64_t seed, uint64_t stream) {
-  uint64_t z = seed + 0x9E3779B97F4A7C15ull * (stream + 1);
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-  z ^= z >> 31;
-  return {static_cast<uint32_t>(z), static_cast<uint32_t>(z >> 32)};
+  const uint64_t bits = SplitMix64::at(seed, stream);
+  return {static_cast<uint32_t>(bits), static_cast<uint32_t>(bits >> 32)};
 }
 
 }  // namespace tune::rows

@@ -88,19 +88,12 @@ void check_sampling_options(const SamplingOptions& options) {
     refuse("max_new_tokens", static_cast<double>(options.max_new_tokens), "0 or more");
 }
 
-Sampler::Sampler(const SamplingOptions& options) : options_(options), random_state_(options.seed) {
+Sampler::Sampler(const SamplingOptions& options) : options_(options), random_(options.seed) {
   check_sampling_options(options);
 }
 
-// splitmix64: the same numbers with every standard library.
-double Sampler::uniform() {
-  random_state_ += 0x9E3779B97F4A7C15u;
-  uint64_t value = random_state_;
-  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9u;
-  value = (value ^ (value >> 27)) * 0x94D049BB133111EBu;
-  value ^= value >> 31;
-  return static_cast<double>(value >> 11) * 0x1.0p-53;
-}
+// In [0, 1), of 53 bits.
+double Sampler::uniform() { return static_cast<double>(random_.next() >> 11) * 0x1.0p-53; }
 
 int32_t Sampler::next(const torch::Tensor& logits, std::span<const int32_t> seen) {
   const torch::Tensor values = logits.to(torch::kFloat32).contiguous();

@@ -5,8 +5,8 @@
 #include <new>
 #include <string>
 
-#include "tune/data/shuffle.h"
 #include "tune/error.h"
+#include "tune/splitmix64.h"
 
 namespace tune {
 namespace {
