@@ -14,6 +14,13 @@ namespace tune {
 
 EvalRecord evaluate(const Config& config, LanguageModel& model, const Tokenizer& tokenizer,
                     const std::vector<Sample>& samples) {
+  return evaluate_until(config, model, tokenizer, samples, nullptr).value();
+}
+
+std::optional<EvalRecord> evaluate_until(const Config& config, LanguageModel& model,
+                                         const Tokenizer& tokenizer,
+                                         const std::vector<Sample>& samples,
+                                         const std::atomic<bool>* stop) {
   const auto start = std::chrono::steady_clock::now();
   torch::NoGradGuard no_grad;
   model.set_training(false, 0);
@@ -23,6 +30,7 @@ EvalRecord evaluate(const Config& config, LanguageModel& model, const Tokenizer&
   double sum = 0.0;
   int64_t num_labels = 0;
   for (int64_t i = 0; i < plan.num_batches(); ++i) {
+    if (stop != nullptr && stop->load()) return std::nullopt;
     const Batch batch = plan.batch(i);
     record.num_tokens += batch.num_tokens;
     if (batch.num_trainable == 0) continue;

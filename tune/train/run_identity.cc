@@ -1,12 +1,18 @@
 #include "tune/train/run_identity.h"
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <span>
+#include <string_view>
+#include <type_traits>
+#include <variant>
 
 #include "regard/attention.h"
 #include "regard/modules.h"
+#include "tune/config/schema.h"
 #include "tune/error.h"
+#include "tune/train/base_content.h"
 #include "tune/train/crc32.h"
 
 namespace tune {
@@ -40,49 +46,64 @@ std::string model_text(const LanguageModel& model) {
          ", " + std::to_string(model.num_parameters()) + " parameters";
 }
 
-void add_adapter_keys(json& keys, const Config& config) {
-  keys["adapter"] = config.adapter;
-  keys["load_in_4bit"] = config.load_in_4bit;
-  if (!config.uses_adapter()) return;
-  // A full model's weights are all in the checkpoint; an adapter means nothing without its base.
-  keys["base_model"] = config.base_model;
-  keys["lora_r"] = config.lora_r;
-  keys["lora_alpha"] = config.lora_alpha;
-  keys["lora_dropout"] = config.lora_dropout;
-  keys["lora_target_modules"] = config.lora_target_modules;
-  keys["lora_target_linear"] = config.lora_target_linear;
-  keys["lora_modules_to_save"] = config.lora_modules_to_save;
-}
+// Keys that mean the same wherever they stand, under the names the schema gives them.
+const std::set<std::string_view> kAdapterKeys = {"lora_r",
+                                                 "lora_alpha",
+                                                 "lora_dropout",
+                                                 "lora_target_modules",
+                                                 "lora_target_linear",
+                                                 "lora_modules_to_save"};
+const std::set<std::string_view> kRunKeys = {"adapter",
+                                             "load_in_4bit",
+                                             "optimizer",
+                                             "learning_rate",
+                                             "lr_scheduler",
+                                             "adam_beta1",
+                                             "adam_beta2",
+                                             "adam_epsilon",
+                                             "weight_decay",
+                                             "max_grad_norm",
+                                             "fp16",
+                                             "seed",
+                                             "num_epochs",
+                                             "max_steps",
+                                             "warmup_steps",
+                                             "warmup_ratio",
+                                             "cosine_min_lr_ratio",
+                                             "sequence_len",
+                                             "micro_batch_size",
+                                             "gradient_accumulation_steps",
+                                             "sample_packing",
+                                             "sample_packing_bin_size",
+                                             "sample_packing_group_size",
+                                             "group_by_length",
+                                             "shuffle_merged_datasets",
+                                             "gradient_checkpointing"};
 
-void add_optimizer_keys(json& keys, const Config& config) {
-  keys["optimizer"] = config.optimizer;
-  keys["learning_rate"] = config.learning_rate;
-  keys["lr_scheduler"] = config.lr_scheduler;
-  keys["adam_beta1"] = config.adam_beta1;
-  keys["adam_beta2"] = config.adam_beta2;
-  keys["adam_epsilon"] = config.adam_epsilon;
-  keys["weight_decay"] = config.weight_decay;
-  keys["max_grad_norm"] = config.max_grad_norm;
-  keys["bf16"] = config.uses_bf16();
-  keys["fp16"] = config.fp16;
-  keys["seed"] = config.seed;
-  keys["num_epochs"] = config.num_epochs;
-  keys["max_steps"] = config.max_steps;
-  if (config.warmup_steps) keys["warmup_steps"] = *config.warmup_steps;
-  if (config.warmup_ratio) keys["warmup_ratio"] = *config.warmup_ratio;
-  if (config.cosine_min_lr_ratio) keys["cosine_min_lr_ratio"] = *config.cosine_min_lr_ratio;
-}
+// Collects the keys above with their values; an optional one that is not given is left out.
+class IdentityKeys final : public FieldVisitor {
+ public:
+  explicit IdentityKeys(bool has_adapter) : has_adapter_(has_adapter) {}
 
-void add_batch_keys(json& keys, const Config& config) {
-  keys["sequence_len"] = config.sequence_len;
-  keys["micro_batch_size"] = config.micro_batch_size;
-  keys["gradient_accumulation_steps"] = config.gradient_accumulation_steps;
-  keys["sample_packing"] = config.sample_packing;
-  keys["sample_packing_bin_size"] = config.sample_packing_bin_size;
-  keys["sample_packing_group_size"] = config.sample_packing_group_size;
-  keys["group_by_length"] = config.group_by_length;
-  keys["shuffle_before_training"] = config.shuffle_before_training;
-}
+  void field(std::string_view key, FieldRef field, const KeySpec&) override {
+    if (kRunKeys.contains(key) || (has_adapter_ && kAdapterKeys.contains(key)))
+      std::visit([&](const auto* value) { add(std::string(key), *value); }, field);
+  }
+
+  json keys = json::object();
+
+ private:
+  template <class T>
+  void add(const std::string& key, const T& value) {
+    if constexpr (std::is_constructible_v<json, const T&>) keys[key] = value;
+  }
+  template <class T>
+  void add(const std::string& key, const std::optional<T>& value) {
+    if (value) keys[key] = *value;
+  }
+
+  bool has_adapter_;
+};
 
 std::string value_text(const std::map<std::string, std::string>& values, const std::string& key) {
   const auto found = values.find(key);
@@ -94,14 +115,16 @@ std::string value_text(const std::map<std::string, std::string>& values, const s
 std::map<std::string, std::string> run_identity(const Config& config, const LanguageModel& model,
                                                 const Tokenizer& tokenizer,
                                                 const std::vector<Sample>& samples) {
-  json keys = json::object();
-  add_adapter_keys(keys, config);
-  add_optimizer_keys(keys, config);
-  add_batch_keys(keys, config);
+  IdentityKeys visitor(config.uses_adapter());
+  Config copy = config;
+  visit_keys(visitor, copy);
+  json& keys = visitor.keys;
+  // A full model's weights are all in the checkpoint; an adapter means nothing without its base.
+  if (config.uses_adapter()) keys["base_model"] = base_model_content(config.base_model);
+  keys["bf16"] = config.uses_bf16();
   keys["attention"] = regard::module_info(config.attention).name;
   // What runs, not what was asked for: 0 means all cores, and a resumed run may have others.
   keys["num_threads"] = regard::num_threads();
-  keys["gradient_checkpointing"] = config.gradient_checkpointing;
   keys["datasets"] = data_checksum(samples);
   keys["model"] = model_text(model);
   keys["tokenizer"] = tokenizer.fingerprint();

@@ -13,7 +13,7 @@
 namespace tune {
 
 // Configuration key (or "model", "datasets", "tokenizer") -> its value as text; for datasets, a
-// checksum over all training rows.
+// checksum over all training rows; for the base model of an adapter, base_model_content.
 std::map<std::string, std::string> run_identity(const Config& config, const LanguageModel& model,
                                                 const Tokenizer& tokenizer,
                                                 const std::vector<Sample>& samples);

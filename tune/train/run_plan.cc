@@ -57,6 +57,25 @@ void plan_by_epochs(RunPlan& plan, const Config& config,
 
 }  // namespace
 
+int64_t RunPlan::num_checkpoints_after(int64_t step) const {
+  // max_steps may cut the last epoch short; saves_at_end then stands for its end.
+  int64_t count = 0, last_saved = 0;
+  if (checkpoint.every_steps > 0) {
+    last_saved = num_steps - num_steps % checkpoint.every_steps;
+    count =
+        std::max<int64_t>(num_steps / checkpoint.every_steps - step / checkpoint.every_steps, 0);
+  } else if (checkpoint.each_epoch) {
+    int64_t epoch_end = 0;
+    for (const int64_t steps : steps_in_epoch) {
+      epoch_end += steps;
+      if (epoch_end > num_steps) break;
+      last_saved = epoch_end;
+      count += epoch_end > step ? 1 : 0;
+    }
+  }
+  return count + (saves_at_end && last_saved < num_steps && step < num_steps ? 1 : 0);
+}
+
 RunPlan make_run_plan(const Config& config, bool has_validation,
                       const std::function<int64_t(int64_t epoch)>& batches_of_epoch) {
   const auto steps_of_epoch = [&](int64_t epoch) {

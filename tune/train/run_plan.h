@@ -27,6 +27,8 @@ struct RunPlan {
   int64_t num_steps = 0;
   Recurrence evaluation, checkpoint;
   bool saves_at_end = true;  // false with save_strategy: no
+  // Checkpoints that are still written after `step` of num_steps.
+  int64_t num_checkpoints_after(int64_t step) const;
   int64_t steps_per_epoch() const { return steps_in_epoch.empty() ? 0 : steps_in_epoch.front(); }
 };
 

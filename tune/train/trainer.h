@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -68,7 +69,8 @@ struct TrainResult {
 void prepare_output_dir(const Config& config);
 
 // Trains, evaluates, checkpoints and saves the result into config.output_dir. When *stop becomes
-// true (SIGINT) the step in progress is finished, a checkpoint written and the result returned with
+// true (SIGINT) the step in progress is finished, or the evaluation in progress left after its
+// batch (a resumed run repeats it), a checkpoint written and the result returned with
 // interrupted = true. Throws tune::Error with an explanation when the loss is NaN, infinite or
 // stuck at 0, at the step it happens; the last good checkpoint stays.
 TrainResult train(const Config& config, LanguageModel& model, const Tokenizer& tokenizer,
@@ -78,5 +80,11 @@ TrainResult train(const Config& config, LanguageModel& model, const Tokenizer& t
 // Mean loss over the validation rows (and the training rows where asked).
 EvalRecord evaluate(const Config& config, LanguageModel& model, const Tokenizer& tokenizer,
                     const std::vector<Sample>& samples);
+
+// The same; none when *stop became true before it was done, which is looked at before each batch.
+std::optional<EvalRecord> evaluate_until(const Config& config, LanguageModel& model,
+                                         const Tokenizer& tokenizer,
+                                         const std::vector<Sample>& samples,
+                                         const std::atomic<bool>* stop);
 
 }  // namespace tune

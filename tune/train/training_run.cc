@@ -5,8 +5,10 @@
 #include <limits>
 #include <numeric>
 #include <random>
+#include <utility>
 
 #include "tune/error.h"
+#include "tune/train/disk_space.h"
 #include "tune/train/generate.h"
 #include "tune/train/padding.h"
 #include "tune/train/process_memory.h"
@@ -131,20 +133,19 @@ TrainResult TrainingRun::run() {
   prepare_output_dir(config_);
   write_run_files(config_, tokenizer_);
   resume();
+  warn_of_full_disk();
   start_ = Clock::now();
-  if (state_.step == 0) {
-    answer_sample();
-    if (plan_.evaluation.asked_for()) evaluate_now();
-  }
+  if (state_.step == 0) answer_sample();
+  if (state_.step == 0 || state_.evaluation_due) evaluate_before_first_step();
   while (!is_done() && !stop_asked()) run_epoch();
-  const bool is_interrupted = !is_done();
+  const bool is_interrupted = !is_done() || state_.evaluation_due;
   if (is_interrupted) {
     if (last_saved_step_ != state_.step && !save_checkpoint())
       throw Error("interrupted at step " + std::to_string(state_.step) +
                   ", and the checkpoint could not be written; see the note above");
   } else {
     answer_sample();
-    write_result(config_, model_, result(false), last_evaluation_);
+    write_result(config_, model_, result(false), state_.last_evaluation);
   }
   events_.finished(config_.output_dir, is_interrupted);
   return result(is_interrupted);
@@ -236,11 +237,23 @@ void TrainingRun::after_step() {
 }
 
 void TrainingRun::evaluate_now() {
-  EvalRecord record = evaluate(config_, model_, tokenizer_, data_.validation);
-  record.step = state_.step;
-  record.epoch = state_.epoch_progress;
-  last_evaluation_ = record;
-  events_.evaluated(record);
+  std::optional<EvalRecord> record =
+      evaluate_until(config_, model_, tokenizer_, data_.validation, stop_);
+  state_.evaluation_due = !record.has_value();
+  if (!record) return;
+  record->step = state_.step;
+  record->epoch = state_.epoch_progress;
+  state_.last_evaluation = record;
+  events_.evaluated(*record);
+}
+
+// Of the untouched model, or of the step whose evaluation Ctrl-C cut short; the checkpoint of that
+// step then says that it is done.
+void TrainingRun::evaluate_before_first_step() {
+  const bool was_cut_short = std::exchange(state_.evaluation_due, false);
+  if (!plan_.evaluation.asked_for()) return;
+  evaluate_now();
+  if (was_cut_short && !state_.evaluation_due) save_checkpoint();
 }
 
 void TrainingRun::answer_sample() {
@@ -279,6 +292,21 @@ void TrainingRun::fill_checkpoint(const std::string& folder) {
     model_.save_model(folder, torch::kFloat32, kMaxShardBytes);
   tokenizer_.save(folder);
   save_training_state(folder, state_, optimizer_, /*with_masters=*/config_.uses_adapter());
+}
+
+void TrainingRun::warn_of_full_disk() {
+  int64_t num_own = 0;
+  for (const Checkpoint& checkpoint : checkpoints_.list())
+    num_own += checkpoint.run_id == state_.run_id ? 1 : 0;
+  const int64_t num_trainable = count_elements(optimizer_.parameters());
+  DiskNeed need;
+  need.checkpoint_bytes = checkpoint_bytes(config_, model_.num_parameters(), num_trainable);
+  need.num_checkpoints = checkpoints_at_once(plan_.num_checkpoints_after(state_.step),
+                                             config_.save_total_limit, num_own);
+  need.result_bytes = result_bytes(config_, model_.num_parameters(), num_trainable);
+  const std::string warning =
+      disk_warning(config_.output_dir, need, free_bytes(config_.output_dir));
+  if (!warning.empty()) events_.noted(warning);
 }
 
 TrainResult TrainingRun::result(bool interrupted) const {

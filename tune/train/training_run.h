@@ -40,7 +40,10 @@ class TrainingRun {
   void report_step(const StepOutcome& outcome, double learning_rate, double seconds);
   void advance(const StepOutcome& outcome);
   void after_step();
+  // Leaves state_.evaluation_due true when it was stopped on the way.
   void evaluate_now();
+  void evaluate_before_first_step();
+  void warn_of_full_disk();
   void answer_sample();
   // False when the checkpoint could not be written, which is noted and no reason to stop.
   bool save_checkpoint();
@@ -64,7 +67,6 @@ class TrainingRun {
   LossWatch watch_;
   CheckpointStore checkpoints_;
   TrainingState state_;
-  std::optional<EvalRecord> last_evaluation_;
   int64_t last_saved_step_ = -1;
   Clock::time_point start_ = Clock::now();
   std::deque<double> recent_seconds_;  // of the last steps, for the estimate of what is left

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -32,6 +33,30 @@ TensorToWrite view_of(std::string name, const torch::Tensor& tensor) {
           std::span(bytes, static_cast<size_t>(tensor.nbytes()))};
 }
 
+json evaluation_to_json(const std::optional<EvalRecord>& record) {
+  if (!record) return nullptr;
+  return {{"step", record->step},       {"epoch", record->epoch},
+          {"loss", record->loss},       {"perplexity", record->perplexity},
+          {"seconds", record->seconds}, {"num_tokens", record->num_tokens}};
+}
+
+// JSON has no NaN or infinity: the loss of rows without labels is written as null.
+double number_of(const json& value) {
+  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+}
+
+std::optional<EvalRecord> evaluation_from_json(const json& text) {
+  if (text.is_null()) return std::nullopt;
+  EvalRecord record;
+  text.at("step").get_to(record.step);
+  text.at("epoch").get_to(record.epoch);
+  record.loss = number_of(text.at("loss"));
+  record.perplexity = number_of(text.at("perplexity"));
+  text.at("seconds").get_to(record.seconds);
+  text.at("num_tokens").get_to(record.num_tokens);
+  return record;
+}
+
 json state_to_json(const TrainingState& state) {
   return {{"global_step", state.step},
           {"max_steps", state.num_steps},
@@ -46,6 +71,8 @@ json state_to_json(const TrainingState& state) {
             {"steps_with_loss", state.steps_with_loss},
             {"steps_at_zero", state.watch.steps_at_zero},
             {"steps_above_threshold", state.watch.steps_above_threshold},
+            {"evaluation_due", state.evaluation_due},
+            {"last_evaluation", evaluation_to_json(state.last_evaluation)},
             {"run_id", state.run_id},
             {"identity", state.identity}}}};
 }
@@ -65,6 +92,8 @@ TrainingState state_from_json(const json& text) {
   own.at("steps_with_loss").get_to(state.steps_with_loss);
   own.at("steps_at_zero").get_to(state.watch.steps_at_zero);
   own.at("steps_above_threshold").get_to(state.watch.steps_above_threshold);
+  own.at("evaluation_due").get_to(state.evaluation_due);
+  state.last_evaluation = evaluation_from_json(own.at("last_evaluation"));
   own.at("run_id").get_to(state.run_id);
   own.at("identity").get_to(state.identity);
   return state;

@@ -8,10 +8,12 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "tune/train/adamw.h"
 #include "tune/train/loss_watch.h"
+#include "tune/train/trainer.h"
 
 namespace tune {
 
@@ -25,6 +27,9 @@ struct TrainingState {
   double loss_total = 0.0, last_loss = 0.0;  // sum over steps; of the last step
   int64_t steps_with_loss = 0;
   LossWatchState watch;
+  // That of `step` was left unfinished when the run was stopped; a resumed run begins with it.
+  bool evaluation_due = false;
+  std::optional<EvalRecord> last_evaluation;
   std::string run_id;
   std::map<std::string, std::string> identity;  // see run_identity.h
 };

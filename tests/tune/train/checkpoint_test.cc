@@ -1,13 +1,16 @@
+#include <ATen/Parallel.h>
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <ATen/Parallel.h>
-
 #include <random>
+#include <string_view>
+#include <utility>
 
 #include "tests/tune/train/toy_run.h"
 #include "tune/error.h"
@@ -180,27 +183,60 @@ TEST(DiskFull, AtTheFinalSave_IsAnErrorThatKeepsTheCheckpoint) {
   EXPECT_FALSE(std::filesystem::exists(folder / "adapter_model.safetensors"));
 }
 
+// The argument that makes this program the child below: it trains in the folder named next.
+constexpr const char* kSaveUntilKilled = "--save-until-killed";
+
 // Writes one byte for every checkpoint that is complete.
 struct SaysWhenSaved : TrainEvents {
-  explicit SaysWhenSaved(int pipe) : fd(pipe) {}
   void checkpointed(const std::string&, int64_t) override {
-    if (::write(fd, "s", 1) != 1) ::_exit(4);
+    if (::write(STDOUT_FILENO, "s", 1) != 1) ::_exit(4);
   }
-  int fd;
 };
 
-// A child process that trains and saves after every step until it is killed.
+// What the child does: it saves after every step, and hardly anything else.
+int save_until_killed(const std::string& folder) {
+  Config config = toy_config(folder);
+  config.save_strategy = "steps";
+  config.save_steps = 1;
+  config.save_total_limit = 2;
+  config.max_steps = 1'000'000;
+  config.lr_scheduler = "constant";
+  config.auto_resume_from_checkpoints = true;
+  try {
+    ToyModel model;
+    SaysWhenSaved events;
+    train(config, model, ToyTokenizer(), toy_data(40), events);
+  } catch (const std::exception&) {
+    return 3;
+  }
+  return 0;
+}
+
+// This program once more, as a process of its own. Not by fork() alone: a child of fork() has only
+// the calling thread, and waits for ever for a pool of threads that its parent has started.
 class SavingChild {
  public:
-  SavingChild(const Config& config, const PreparedData& data) {
+  explicit SavingChild(const std::string& folder) {
     int ends[2];
-    if (::pipe(ends) != 0) throw std::runtime_error("no pipe");
-    pid_ = ::fork();
-    if (pid_ == 0) run(config, data, ends[1]);
+    if (::pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("no pipe");
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+    std::string program = "/proc/self/exe", option = kSaveUntilKilled, path = folder;
+    char* const arguments[] = {program.data(), option.data(), path.data(), nullptr};
+    const int error = ::posix_spawn(&pid_, program.c_str(), &actions, nullptr, arguments, environ);
+    ::posix_spawn_file_actions_destroy(&actions);
     ::close(ends[1]);
     saved_ = ends[0];
+    if (error != 0) throw std::runtime_error("no child process");
   }
-  ~SavingChild() { ::close(saved_); }
+  ~SavingChild() {
+    ::close(saved_);
+    if (pid_ > 0) kill_now();
+  }
+  SavingChild(const SavingChild&) = delete;
+  SavingChild& operator=(const SavingChild&) = delete;
+
   bool wait_for_a_save() {
     char byte = 0;
     return ::read(saved_, &byte, 1) == 1;
@@ -209,49 +245,32 @@ class SavingChild {
   bool kill_now() {
     int status = 0;
     ::kill(pid_, SIGKILL);
-    return ::waitpid(pid_, &status, 0) == pid_ && WIFSIGNALED(status);
+    return ::waitpid(std::exchange(pid_, -1), &status, 0) > 0 && WIFSIGNALED(status);
   }
 
  private:
-  [[noreturn]] static void run(const Config& config, const PreparedData& data, int pipe) {
-    try {
-      ToyModel model;
-      SaysWhenSaved events(pipe);
-      train(config, model, ToyTokenizer(), data, events);
-    } catch (const std::exception&) {
-      ::_exit(3);
-    }
-    ::_exit(0);
-  }
-
   pid_t pid_ = -1;
   int saved_ = -1;
 };
 
+bool holds_unfinished_folder(const std::string& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    if (entry.is_directory() && entry.path().extension() == ".regard-tmp") return true;
+  return false;
+}
+
 TEST(KillDuringCheckpoint, ManyRandomMoments_AlwaysLeaveACompleteOne) {
-  // One thread: a child of fork() has only the calling one, and a pool would wait for the others.
-  at::set_num_threads(1);
+  // The threads a forked child would wait for: the test fails by hanging if it ever forks again.
+  at::parallel_for(0, 1 << 20, 1, [](int64_t, int64_t) {});
   const TestFolder folder;
-  const PreparedData data = toy_data(40);
-  Config config = toy_config(folder.path());
-  config.save_strategy = "steps";
-  config.save_steps = 1;
-  config.save_total_limit = 2;
-  config.max_steps = 1'000'000;
-  config.lr_scheduler = "constant";
-  config.auto_resume_from_checkpoints = true;
   std::mt19937 random(11);
   int64_t last_step = 0, num_caught_saving = 0;
   for (int round = 0; round < 60; ++round) {
-    SavingChild child(config, data);
+    SavingChild child(folder.path());
     ASSERT_TRUE(child.wait_for_a_save()) << "round " << round;
     ::usleep(static_cast<useconds_t>(random() % 12'000));
     ASSERT_TRUE(child.kill_now()) << "round " << round;
-    for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
-      if (entry.path().extension() == ".regard-tmp") {
-        ++num_caught_saving;
-        break;
-      }
+    if (holds_unfinished_folder(folder.path())) ++num_caught_saving;
 
     CheckpointStore store(folder.path());
     store.recover();
@@ -268,3 +287,11 @@ TEST(KillDuringCheckpoint, ManyRandomMoments_AlwaysLeaveACompleteOne) {
 
 }  // namespace
 }  // namespace tune::testing
+
+int main(int count, char** arguments) {
+  using namespace tune::testing;
+  if (count == 3 && std::string_view(arguments[1]) == kSaveUntilKilled)
+    return save_until_killed(arguments[2]);
+  ::testing::InitGoogleMock(&count, arguments);
+  return RUN_ALL_TESTS();
+}

@@ -6,10 +6,12 @@
 #include "tests/tune/train/toy_run.h"
 #include "tune/error.h"
 #include "tune/files/atomic_write.h"
+#include "tune/train/run_identity.h"
 
 namespace tune::testing {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -174,6 +176,168 @@ TEST(ResumeChoice, LongerRun_GoesOnWithANote) {
   const std::string text = resume_message(config, data);
   EXPECT_THAT(text, HasSubstr("resumed from step 4"));
   EXPECT_THAT(text, HasSubstr("num_epochs was 2.0 and is 4.0"));
+}
+
+// A model folder of the least that makes one; what training reads of it here is only its content.
+void write_base(const std::string& folder, const std::string& weights) {
+  std::filesystem::create_directories(folder);
+  write_file_atomically(folder + "/config.json", "{}");
+  write_file_atomically(folder + "/model.safetensors", weights);
+}
+
+TEST(ResumeChoice, OtherWeightsUnderTheSamePath_AreRefused) {
+  const TestFolder folder, base;
+  const PreparedData data = toy_data(24);
+  write_base(base / "model", "weights");
+  Config config = toy_config(folder.path());
+  config.base_model = base / "model";
+  ToyModel model;
+  Recorder recorder;
+  recorder.stop_after = 4;
+  train_toy(config, model, data, recorder);
+  config.resume_from_checkpoint = "true";
+  write_base(base / "model", "wEights");
+  EXPECT_THAT(resume_message(config, data),
+              AllOf(HasSubstr("belongs to another run"),
+                    HasSubstr("base_model was 2 files, 9 bytes, checksum "),
+                    HasSubstr(" and is 2 files, 9 bytes, checksum ")));
+  write_base(base / "model", "weights");
+  std::filesystem::rename(base / "model", base / "moved");
+  config.base_model = base / "moved";
+  EXPECT_THAT(resume_message(config, data), HasSubstr("resumed from step 4"));
+}
+
+TEST(RunIdentity, Keys_AreAllThatMakeARunWhatItIs) {
+  Config config = toy_config("out");
+  config.warmup_steps = 3;
+  config.warmup_ratio = 0.1;
+  config.cosine_min_lr_ratio = 0.2;
+  const ToyModel model;
+  std::vector<std::string> adapter_keys, keys;
+  for (const auto& entry : run_identity(config, model, ToyTokenizer(), {}))
+    adapter_keys.push_back(entry.first);
+  EXPECT_THAT(
+      adapter_keys,
+      ElementsAre("adam_beta1", "adam_beta2", "adam_epsilon", "adapter", "attention", "base_model",
+                  "bf16", "cosine_min_lr_ratio", "datasets", "fp16", "gradient_accumulation_steps",
+                  "gradient_checkpointing", "group_by_length", "learning_rate", "load_in_4bit",
+                  "lora_alpha", "lora_dropout", "lora_modules_to_save", "lora_r",
+                  "lora_target_linear", "lora_target_modules", "lr_scheduler", "max_grad_norm",
+                  "max_steps", "micro_batch_size", "model", "num_epochs", "num_threads",
+                  "optimizer", "sample_packing", "sample_packing_bin_size",
+                  "sample_packing_group_size", "seed", "sequence_len", "shuffle_merged_datasets",
+                  "tokenizer", "warmup_ratio", "warmup_steps", "weight_decay"));
+  config.adapter = "";
+  for (const auto& entry : run_identity(config, model, ToyTokenizer(), {}))
+    keys.push_back(entry.first);
+  EXPECT_EQ(keys.size(), adapter_keys.size() - 7) << "lora_* and base_model go with the adapter";
+}
+
+// Ctrl-C between the batches of an evaluation: the model counts its calls.
+class StopsInEvaluation : public ToyModel {
+ public:
+  explicit StopsInEvaluation(Recorder& recorder, int64_t call) : recorder_(recorder), call_(call) {}
+  torch::Tensor loss_sum(const Batch& batch) override {
+    if (num_calls + 1 == call_) recorder_.stop = true;
+    return ToyModel::loss_sum(batch);
+  }
+
+ private:
+  Recorder& recorder_;
+  int64_t call_;
+};
+
+class ResumeEvaluation : public ::testing::TestWithParam<int64_t> {
+ protected:
+  // 6 steps of 2 micro-batches, 5 batches of evaluation before them and after each second step.
+  static Config config_for(const std::string& folder) {
+    Config config = toy_config(folder);
+    config.eval_steps = 2;
+    return config;
+  }
+  static int64_t calls_before_evaluation(int64_t step) { return 5 * (step / 2) + 2 * step; }
+};
+
+std::vector<std::pair<int64_t, double>> evaluations_of(const Recorder& recorder) {
+  std::vector<std::pair<int64_t, double>> result;
+  for (const EvalRecord& record : recorder.evaluations)
+    result.emplace_back(record.step, record.loss);
+  return result;
+}
+
+TEST_P(ResumeEvaluation, CutShort_StopsAtItsBatchAndLosesNothing) {
+  const int64_t step = GetParam();
+  const PreparedData data = toy_data(12, 10);
+  const TestFolder whole_folder, parts_folder;
+  ToyModel whole;
+  Recorder whole_run;
+  train_toy(config_for(whole_folder.path()), whole, data, whole_run);
+  ASSERT_EQ(whole_run.steps.size(), 6u);
+
+  Config config = config_for(parts_folder.path());
+  Recorder first_run;
+  StopsInEvaluation first(first_run, calls_before_evaluation(step) + 2);
+  const TrainResult stopped = train_toy(config, first, data, first_run);
+  EXPECT_TRUE(stopped.interrupted);
+  EXPECT_EQ(stopped.steps, step);
+  EXPECT_EQ(first.num_calls, calls_before_evaluation(step) + 2) << "it went on after Ctrl-C";
+  EXPECT_THAT(first_run.saved_steps, ElementsAre(step));
+  EXPECT_FALSE(std::filesystem::exists(parts_folder / "README.md"));
+
+  config.resume_from_checkpoint = "true";
+  ToyModel second(AdapterKind::lora, 0.0, /*seed=*/99);
+  Recorder second_run;
+  EXPECT_FALSE(train_toy(config, second, data, second_run).interrupted);
+  std::vector<double> losses = losses_of(first_run);
+  for (const double loss : losses_of(second_run)) losses.push_back(loss);
+  EXPECT_EQ(losses, losses_of(whole_run));
+  auto evaluations = evaluations_of(first_run);
+  for (const auto& evaluation : evaluations_of(second_run)) evaluations.push_back(evaluation);
+  EXPECT_EQ(evaluations, evaluations_of(whole_run));
+  EXPECT_EQ(second.parameter_bytes(), whole.parameter_bytes());
+
+  // The checkpoint of the last step knows that its evaluation is done.
+  if (step != 6) return;
+  Recorder third_run;
+  train_toy(config, second, data, third_run);
+  EXPECT_TRUE(third_run.evaluations.empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(AtStep, ResumeEvaluation, ::testing::Values(0, 2, 6));
+
+TEST(ModelCard, ResumedFinishedRun_KeepsTheEvaluation) {
+  const TestFolder folder;
+  const PreparedData data = toy_data(12, 4);
+  Config config = toy_config(folder.path());
+  config.save_strategy = "epoch";
+  ToyModel model;
+  Recorder recorder;
+  train_toy(config, model, data, recorder);
+  const std::string before = read_file(folder / "README.md");
+  ASSERT_THAT(before, HasSubstr("| evaluation loss |"));
+  config.resume_from_checkpoint = "true";
+  Recorder second;
+  train_toy(config, model, data, second);
+  EXPECT_TRUE(second.steps.empty());
+  const auto rows = [](const std::string& card) {
+    const size_t begin = card.find("| steps |");
+    return card.substr(begin, card.find("| training time") - begin);
+  };
+  EXPECT_EQ(rows(read_file(folder / "README.md")), rows(before));
+}
+
+TEST(ModelCard, EvaluationWithoutLabels_ResumesAsNotANumber) {
+  const TestFolder folder;
+  PreparedData data = toy_data(12, 2);
+  for (Sample& sample : data.validation) sample.labels.assign(sample.labels.size(), kIgnoreLabel);
+  Config config = toy_config(folder.path());
+  config.save_strategy = "epoch";
+  ToyModel model;
+  Recorder recorder;
+  train_toy(config, model, data, recorder);
+  config.resume_from_checkpoint = "true";
+  EXPECT_THAT(resume_message(config, data), HasSubstr("resumed from step 6"));
+  EXPECT_THAT(read_file(folder / "README.md"), HasSubstr("| evaluation loss | nan |"));
 }
 
 TEST(ResumeChoice, FinishedRun_HasNothingLeftToDo) {

@@ -69,6 +69,28 @@ TEST(RunPlan, StrategyNo_TurnsOff) {
   EXPECT_FALSE(plan.saves_at_end);
 }
 
+TEST(RunPlan, CheckpointsAfterAStep_AreThoseStillDue) {
+  Config config;
+  config.gradient_accumulation_steps = 1;
+  config.num_epochs = 2.5;
+  config.save_strategy = "epoch";
+  RunPlan plan = plan_for(config, 10);  // 25 steps: saves at 10, 20, 25
+  EXPECT_EQ(plan.num_checkpoints_after(0), 3);
+  EXPECT_EQ(plan.num_checkpoints_after(9), 3);
+  EXPECT_EQ(plan.num_checkpoints_after(10), 2);
+  EXPECT_EQ(plan.num_checkpoints_after(24), 1);
+  EXPECT_EQ(plan.num_checkpoints_after(25), 0);
+  config.save_strategy = "steps";
+  config.save_steps = 4;  // at 4, 8, ..., 24, 25
+  plan = plan_for(config, 10);
+  EXPECT_EQ(plan.num_checkpoints_after(0), 7);
+  EXPECT_EQ(plan.num_checkpoints_after(24), 1);
+  config.save_steps = 5;  // the last one is the end's
+  EXPECT_EQ(plan_for(config, 10).num_checkpoints_after(3), 5);
+  config.save_strategy = "no";
+  EXPECT_EQ(plan_for(config, 10).num_checkpoints_after(0), 0);
+}
+
 TEST(RunPlan, NoBatches_IsAUsageError) { EXPECT_THROW(plan_for(Config(), 0), UsageError); }
 
 }  // namespace
