@@ -142,7 +142,8 @@ FlexPrograms::Bound FlexPrograms::compile(const std::string& text, regard::Progr
     throw UsageError(std::string(key) + ": position " + std::to_string(parsed.fault->position) +
                      ": " + parsed.fault->message);
   }
-  Bound bound{*parsed.program, {}, {}};
+  // Without the list of declared names, so that only tensors that are read are bound.
+  Bound bound{regard::Program(kind, parsed.program->result()), {}, {}};
   for (const regard::TensorInfo& info : bound.program.tensors()) {
     const auto source = std::find_if(sources_.begin(), sources_.end(),
                                      [&](const auto& each) { return each.name == info.name; });
