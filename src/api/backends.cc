@@ -15,7 +15,8 @@ namespace {
 constexpr uint32_t kServedByReference =
     core::bit(core::Feature::chunks) | core::bit(core::Feature::lengths) |
     core::bit(core::Feature::pages) | core::bit(core::Feature::block_mask) |
-    core::bit(core::Feature::sink) | core::bit(core::Feature::descale) |
+    core::bit(core::Feature::sink) | core::bit(core::Feature::score_program) |
+    core::bit(core::Feature::mask_program) | core::bit(core::Feature::descale) |
     core::bit(core::Feature::f8) | core::bit(core::Feature::int8_scores) |
     core::bit(core::Feature::rounded_values);
 
@@ -46,7 +47,7 @@ constexpr std::array kBackends = {
     BackendEntry{Backend::cpu_eager, "cpu_eager", false, cpu::why_unsupported_eager,
                  cpu::forward_eager, cpu::backward_eager, kNoGradients},
     BackendEntry{Backend::reference, "reference", false, why_unsupported_by_reference,
-                 reference::forward, reference::backward, kScoreTermGradients},
+                 reference::forward, reference::backward, core::kAllGradients},
 };
 
 const BackendEntry& find_backend(Backend backend) {

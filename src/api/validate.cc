@@ -7,6 +7,7 @@
 #include "api/validate_parts.h"
 #include "core/dtype.h"
 #include "core/sequences.h"
+#include "program/check.h"
 
 namespace regard::api {
 namespace {
@@ -91,6 +92,7 @@ Problem validated(const Problem& problem) {
   if (resolved.scale == 0.0f) {
     resolved.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(problem.q.dim)));
   }
+  program::check_programs(resolved);
   return resolved;
 }
 

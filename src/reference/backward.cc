@@ -32,12 +32,13 @@ double d_lse_of(const BackwardTensors& tensors, const RowPosition& at) {
                     at.sequence.q_begin + at.query];
 }
 
-void backward_row(const Backward& call, const HeadOperands& operands, const RowPosition& at,
+void backward_row(const Backward& call, Head& head, const RowPosition& at,
                   const std::vector<double>& d_o, KeyGradients& gradients) {
   const Problem& problem = call.problem;
+  const HeadOperands& operands = head.operands;
   const double scale = scale_of(problem);
   const std::vector<double>& q = operands.q[static_cast<size_t>(at.query)];
-  const Row row = softmax_row(problem, operands, at);
+  const Row row = softmax_row(head, at);
 
   std::vector<double> g;  // gradient of each weight
   double mean_g = 0;      // sum_k p_ik g_ik = dO_i . O_i
@@ -53,7 +54,7 @@ void backward_row(const Backward& call, const HeadOperands& operands, const RowP
     const auto key = static_cast<size_t>(seen.key);
     const double dx = seen.weight * (g[i] + shared);
     const double ds = dx * seen.slope;
-    call.score_gradients.add_score(at, seen, dx);
+    call.score_gradients.add_score(head, at, seen, dx);
     add(dq, scale * ds, operands.k[key]);
     add(gradients.dk[key], scale * ds, q);
     add(gradients.dv[key], seen.weight * seen.multiplier, d_o);
@@ -70,12 +71,11 @@ void backward_kv_head(const Backward& call, const core::Sequence& sequence, int6
   gradients.dk.assign(num_keys, std::vector<double>(static_cast<size_t>(problem.k.dim), 0.0));
   gradients.dv.assign(num_keys, std::vector<double>(static_cast<size_t>(problem.v.dim), 0.0));
   const int64_t group = problem.q.heads / problem.k.heads;
-  for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-    const HeadOperands operands = load_head(problem, sequence, head);
-    const Rows d_o = load_queries(call.tensors.d_o, sequence, head);
+  for (int64_t idx = kv_head * group; idx < (kv_head + 1) * group; ++idx) {
+    Head head(problem, sequence, idx);
+    const Rows d_o = load_queries(call.tensors.d_o, sequence, idx);
     for (int64_t query = 0; query < sequence.q_len; ++query) {
-      backward_row(call, operands, {sequence, head, query}, d_o[static_cast<size_t>(query)],
-                   gradients);
+      backward_row(call, head, {sequence, idx, query}, d_o[static_cast<size_t>(query)], gradients);
     }
   }
   for (int64_t key = 0; key < sequence.k_len; ++key) {

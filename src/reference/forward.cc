@@ -28,14 +28,13 @@ void clear_outputs(const Problem& problem, const ForwardOutputs& outputs) {
   }
 }
 
-void forward_row(const Problem& problem, const HeadOperands& operands, const RowPosition& at,
-                 const ForwardOutputs& outputs) {
+void forward_row(Head& head, const RowPosition& at, const ForwardOutputs& outputs) {
   const core::Sequence& sequence = at.sequence;
   const int64_t q_seq = sequence.q_begin + at.query;
-  const Row row = softmax_row(problem, operands, at);
-  std::vector<double> o(static_cast<size_t>(problem.v.dim), 0.0);
+  const Row row = softmax_row(head, at);
+  std::vector<double> o(static_cast<size_t>(head.problem.v.dim), 0.0);
   for (const SeenKey& seen : row.keys) {
-    add(o, seen.rounded_weight * seen.multiplier, operands.v[static_cast<size_t>(seen.key)]);
+    add(o, seen.rounded_weight * seen.multiplier, head.operands.v[static_cast<size_t>(seen.key)]);
   }
   store_row(outputs.o, sequence.batch, q_seq, at.head, o);
   if (outputs.lse.data != nullptr) {
@@ -51,10 +50,10 @@ void forward(const Problem& problem, const ForwardOutputs& outputs) {
   for (int64_t index = 0; index < core::num_sequences(problem); ++index) {
     const core::Sequence sequence = core::sequence_at(problem, index);
     const Problem& selected = quantized.of(sequence);
-    for (int64_t head = 0; head < problem.q.heads; ++head) {
-      const HeadOperands operands = load_head(selected, sequence, head);
+    for (int64_t idx = 0; idx < problem.q.heads; ++idx) {
+      Head head(selected, sequence, idx);
       for (int64_t query = 0; query < sequence.q_len; ++query) {
-        forward_row(selected, operands, {sequence, head, query}, outputs);
+        forward_row(head, {sequence, idx, query}, outputs);
       }
     }
   }

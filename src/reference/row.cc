@@ -40,8 +40,15 @@ Block block_of(const Problem& problem, const RowPosition& at, int64_t key) {
   return Block::hidden;
 }
 
-bool sees(const Problem& problem, const RowPosition& at, int64_t key) {
-  return mask_allows(problem, at, key) && block_of(problem, at, key) != Block::hidden;
+bool sees(Head& head, const RowPosition& at, int64_t key) {
+  const Problem& problem = head.problem;
+  const Block block = block_of(problem, at, key);
+  if (!mask_allows(problem, at, key) || block == Block::hidden) {
+    return false;
+  }
+  return !head.mask_program || block == Block::full ||
+         head.mask_program->value(
+             program::point_of(problem, at.sequence, at.head, at.query, key)) != 0;
 }
 
 double bias_of(const Problem& problem, const RowPosition& at, int64_t key) {
@@ -64,14 +71,22 @@ double alibi_of(const Problem& problem, const RowPosition& at, int64_t key) {
 }
 
 // x, its parts and d x / d s from the scaled score s.
-SeenKey scored(const Problem& problem, const RowPosition& at, int64_t key, double scaled) {
+SeenKey scored(Head& head, const RowPosition& at, int64_t key, double scaled) {
+  const Problem& problem = head.problem;
   SeenKey seen{.key = key, .capped = scaled};
   if (problem.softcap > 0) {
     const double tanh = std::tanh(scaled / problem.softcap);
     seen.capped = problem.softcap * tanh;
     seen.slope = 1 - tanh * tanh;
   }
-  seen.score = seen.capped + bias_of(problem, at, key) + alibi_of(problem, at, key);
+  seen.score = seen.capped;
+  if (head.score_program) {
+    const ProgramPoint point =
+        program::point_of(problem, at.sequence, at.head, at.query, key, seen.capped);
+    seen.score = head.score_program->value(point);
+    seen.slope *= head.score_program->d_score(point);
+  }
+  seen.score += bias_of(problem, at, key) + alibi_of(problem, at, key);
   return seen;
 }
 
@@ -124,14 +139,25 @@ double scale_of(const Problem& problem) {
                                : 1.0 / std::sqrt(static_cast<double>(problem.q.dim));
 }
 
-Row softmax_row(const Problem& problem, const HeadOperands& operands, const RowPosition& at) {
+Head::Head(const Problem& the_problem, const core::Sequence& sequence, int64_t head)
+    : problem(the_problem), operands(load_head(problem, sequence, head)) {
+  if (problem.score_program.program != nullptr) {
+    score_program.emplace(problem.score_program);
+  }
+  if (problem.mask_program.program != nullptr) {
+    mask_program.emplace(problem.mask_program);
+  }
+}
+
+Row softmax_row(Head& head, const RowPosition& at) {
+  const Problem& problem = head.problem;
   const core::KeyInterval interval = core::key_interval(problem, at.sequence, at.head, at.query);
-  const std::vector<double>& q = operands.q[static_cast<size_t>(at.query)];
+  const std::vector<double>& q = head.operands.q[static_cast<size_t>(at.query)];
   Row row;
   for (int64_t key = interval.lo; key < interval.hi; ++key) {
-    if (sees(problem, at, key)) {
-      const double score = scale_of(problem) * dot(q, operands.k[static_cast<size_t>(key)]);
-      row.keys.push_back(scored(problem, at, key, score));
+    if (sees(head, at, key)) {
+      const double score = scale_of(problem) * dot(q, head.operands.k[static_cast<size_t>(key)]);
+      row.keys.push_back(scored(head, at, key, score));
       row.keys.back().multiplier = dropout_multiplier(problem, at, key);
     }
   }

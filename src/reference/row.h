@@ -4,9 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "core/sequences.h"
+#include "program/evaluate.h"
 #include "reference/operands.h"
 #include "regard/problem.h"
 
@@ -17,6 +19,15 @@ struct RowPosition {
   core::Sequence sequence;
   int64_t head = 0;  // query head
   int64_t query = 0;
+};
+
+// One query head of one sequence, ready to be asked for rows.
+struct Head {
+  Head(const Problem& the_problem, const core::Sequence& sequence, int64_t head);
+
+  const Problem& problem;
+  HeadOperands operands;
+  std::optional<program::Evaluator> score_program, mask_program;
 };
 
 // A key that the row sees, with the quantities of attention.h's formulas.
@@ -39,6 +50,6 @@ struct Row {
 // Scale of the scores; 0 in the problem stands for 1/sqrt(D).
 double scale_of(const Problem& problem);
 
-Row softmax_row(const Problem& problem, const HeadOperands& operands, const RowPosition& at);
+Row softmax_row(Head& head, const RowPosition& at);
 
 }  // namespace regard::reference

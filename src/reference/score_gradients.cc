@@ -10,6 +10,14 @@ namespace {
 int64_t extent(int64_t stride, int64_t length) { return stride == 0 ? 1 : length; }
 int64_t index(int64_t extent, int64_t position) { return extent == 1 ? 0 : position; }
 
+size_t num_elements(const ProgramTensor& tensor) {
+  int64_t elements = 1;
+  for (int32_t axis = 0; axis < tensor.rank; ++axis) {
+    elements *= tensor.shape[axis];
+  }
+  return static_cast<size_t>(elements);
+}
+
 void write_floats(const std::vector<double>& values, float* to) {
   for (size_t i = 0; to != nullptr && i < values.size(); ++i) {
     to[i] = static_cast<float>(values[i]);
@@ -32,13 +40,18 @@ ScoreGradients::ScoreGradients(const Problem& problem, const BackwardTensors& te
   if (tensors.d_sink != nullptr) {
     sink_.resize(static_cast<size_t>(q.heads), 0.0);
   }
+  for (int32_t i = 0; tensors.d_tensors != nullptr && i < problem.score_program.num_tensors; ++i) {
+    const bool is_asked_for = tensors.d_tensors[i] != nullptr;
+    program_tensors_.emplace_back(is_asked_for ? num_elements(problem.score_program.tensors[i]) : 0,
+                                  0.0);
+  }
 }
 
 int64_t ScoreGradients::slope_index(const RowPosition& at) const {
   return (problem_.alibi.stride_batch == 0 ? 0 : at.sequence.batch * problem_.q.heads) + at.head;
 }
 
-void ScoreGradients::add_score(const RowPosition& at, const SeenKey& seen, double dx) {
+void ScoreGradients::add_score(Head& head, const RowPosition& at, const SeenKey& seen, double dx) {
   const core::Sequence& sequence = at.sequence;
   if (!bias_.empty()) {
     const int64_t row =
@@ -51,6 +64,22 @@ void ScoreGradients::add_score(const RowPosition& at, const SeenKey& seen, doubl
   if (!slopes_.empty()) {
     slopes_[static_cast<size_t>(slope_index(at))] -=
         dx * static_cast<double>(core::alibi_distance(sequence, at.query, seen.key));
+  }
+  if (!program_tensors_.empty()) {
+    add_tensors(head, at, seen, dx);
+  }
+}
+
+void ScoreGradients::add_tensors(Head& head, const RowPosition& at, const SeenKey& seen,
+                                 double dx) {
+  std::vector<program::ElementGradient> reads;
+  head.score_program->d_tensors(
+      program::point_of(problem_, at.sequence, at.head, at.query, seen.key, seen.capped), reads);
+  for (const program::ElementGradient& read : reads) {
+    std::vector<double>& sums = program_tensors_[static_cast<size_t>(read.tensor)];
+    if (!sums.empty()) {
+      sums[static_cast<size_t>(read.element)] += dx * read.value;
+    }
   }
 }
 
@@ -76,6 +105,9 @@ void ScoreGradients::write() const {
   }
   write_floats(slopes_, tensors_.d_slopes);
   write_floats(sink_, tensors_.d_sink);
+  for (size_t i = 0; i < program_tensors_.size(); ++i) {
+    write_floats(program_tensors_[i], tensors_.d_tensors[i]);
+  }
 }
 
 }  // namespace regard::reference
