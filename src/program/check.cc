@@ -1,8 +1,10 @@
 #include "program/check.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
+#include "core/block_mask.h"
 #include "core/mask.h"
 #include "core/sequences.h"
 #include "program/bound.h"
@@ -26,7 +28,7 @@ class Visibility {
                                 query);
     };
     // Both ends of the interval rise with the query.
-    const core::KeyInterval first = keys_of(box.q_lo), last = keys_of(box.q_hi);
+    const core::KeyInterval first = keys_of(query_of(box.q_lo)), last = keys_of(query_of(box.q_hi));
     if (first.is_empty() || last.is_empty()) {
       return false;
     }
@@ -34,7 +36,7 @@ class Visibility {
   }
 
   bool sees(const core::Sequence& sequence, const ProgramPoint& point) const {
-    return core::key_interval(problem_, sequence, point.h, point.q).contains(point.kv) &&
+    return core::key_interval(problem_, sequence, point.h, query_of(point.q)).contains(point.kv) &&
            mask_sees(sequence, point) && block_of(sequence, point) != Block::masked;
   }
   // Whether a block mask spares the pair its mask program.
@@ -45,11 +47,14 @@ class Visibility {
  private:
   enum class Block : uint8_t { masked, partial, full };
 
+  // Query of the call that stands at a program's position.
+  int64_t query_of(int64_t position) const { return position - problem_.first_query; }
+
   bool mask_sees(const core::Sequence& sequence, const ProgramPoint& point) const {
     const MaskTensor& mask = problem_.mask;
     return mask.data == nullptr ||
            mask.data[sequence.batch * mask.stride_batch + point.h * mask.stride_head +
-                     (sequence.q_begin + point.q) * mask.stride_q +
+                     (sequence.q_begin + query_of(point.q)) * mask.stride_q +
                      (sequence.k_begin + point.kv) * mask.stride_k] != 0;
   }
 
@@ -58,17 +63,14 @@ class Visibility {
     if (blocks.row_offsets == nullptr) {
       return Block::partial;
     }
-    const int64_t row =
-        (sequence.batch * blocks.stride_batch + point.h * blocks.stride_head) * blocks.num_rows +
-        (sequence.q_begin + point.q) / blocks.block_q;
-    const auto column = static_cast<int32_t>((sequence.k_begin + point.kv) / blocks.block_k);
-    const int32_t* begin = blocks.columns + blocks.row_offsets[row];
-    const int32_t* end = blocks.columns + blocks.row_offsets[row + 1];
-    const int32_t* found = std::lower_bound(begin, end, column);
-    if (found == end || *found != column) {
+    const core::BlockRow row =
+        core::block_row_at(blocks, sequence.batch, point.h, sequence.q_begin + query_of(point.q));
+    const int64_t column = (sequence.k_begin + point.kv) / blocks.block_k;
+    if (!row.lists(column)) {
       return Block::masked;
     }
-    return blocks.is_full[found - blocks.columns] != 0 ? Block::full : Block::partial;
+    const bool is_full = row.is_full != nullptr && row.is_full[row.lower_bound(column)] != 0;
+    return is_full ? Block::full : Block::partial;
   }
 
   const Problem& problem_;
