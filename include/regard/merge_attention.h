@@ -29,11 +29,10 @@ struct PartGradients {
 };
 
 // dO_i = w_i dO and dLSE_i = w_i (dO . (O_i - O) + dLSE), w_i = exp(LSE_i - LSE): what the backward
-// of each part reads as d_o and d_lse. `merged` is what the forward wrote (its LSE is needed);
-// `d_lse.data` may be null.
-REGARD_API void merge_attention_backward(std::span<const AttentionPart> parts,
-                                         const AttentionPart& merged, const View& d_o,
-                                         const LseView& d_lse,
+// of each part reads as d_o and d_lse. `merged_o` is the O that the merge wrote; `d_lse.data` may
+// be null.
+REGARD_API void merge_attention_backward(std::span<const AttentionPart> parts, const View& merged_o,
+                                         const View& d_o, const LseView& d_lse,
                                          std::span<const PartGradients> gradients);
 
 }  // namespace regard

@@ -63,35 +63,38 @@ int64_t offset_of(const View& view, const RowIndex& row) {
   return core::row_offset(view, row.batch, row.seq, row.head);
 }
 
-// log sum exp of the parts' LSEs; NaN where one is.
-float merged_lse(std::span<const AttentionPart> parts, const RowIndex& row) {
-  float largest = kMinusInfinity;
+// The softmax over the parts' LSEs. Weights are divided by the sum instead of exp(LSE_i - LSE): the
+// LSE of large scores has lost the logarithm's digits (at 5000 its last bit is 5e-4).
+struct PartSoftmax {
+  float largest = kMinusInfinity;  // NaN where an LSE is
+  float sum = 0;
+
+  float lse() const { return largest == kMinusInfinity ? largest : largest + std::log(sum); }
+  // 0 for a part without keys, also where no part has any.
+  float weight(float lse_of_part) const {
+    return lse_of_part == kMinusInfinity ? 0.0f : std::exp(lse_of_part - largest) / sum;
+  }
+};
+
+PartSoftmax softmax_of(std::span<const AttentionPart> parts, const RowIndex& row) {
+  PartSoftmax softmax;
   for (const AttentionPart& part : parts) {
     const float lse = lse_at(part.lse, row);
-    largest = lse <= largest ? largest : lse;
+    softmax.largest = lse <= softmax.largest ? softmax.largest : lse;
   }
-  if (largest == kMinusInfinity) {
-    return largest;
-  }
-  float sum = 0;
   for (const AttentionPart& part : parts) {
-    sum += std::exp(lse_at(part.lse, row) - largest);
+    const float lse = lse_at(part.lse, row);
+    softmax.sum += lse == kMinusInfinity ? 0.0f : std::exp(lse - softmax.largest);
   }
-  return largest + std::log(sum);
-}
-
-// exp(LSE_i - LSE); 0 for a part without keys, also where no part has any.
-float weight_of(const AttentionPart& part, const RowIndex& row, float lse) {
-  const float of_part = lse_at(part.lse, row);
-  return of_part == kMinusInfinity ? 0.0f : std::exp(of_part - lse);
+  return softmax;
 }
 
 void merge_row(std::span<const AttentionPart> parts, const ForwardOutputs& merged,
                const RowIndex& row, std::vector<float>& o) {
-  const float lse = merged_lse(parts, row);
+  const PartSoftmax softmax = softmax_of(parts, row);
   std::fill(o.begin(), o.end(), 0.0f);
   for (const AttentionPart& part : parts) {
-    const float weight = weight_of(part, row, lse);
+    const float weight = softmax.weight(lse_at(part.lse, row));
     if (weight == 0.0f) {
       continue;
     }
@@ -105,21 +108,21 @@ void merge_row(std::span<const AttentionPart> parts, const ForwardOutputs& merge
     core::store(merged.o.data, merged.o.dtype, offset + static_cast<int64_t>(i), o[i]);
   }
   if (merged.lse.data != nullptr) {
-    lse_at(merged.lse, row) = lse;
+    lse_at(merged.lse, row) = softmax.lse();
   }
 }
 
-void differentiate_row(const AttentionPart& part, const AttentionPart& merged, const View& d_o,
-                       const LseView& d_lse, const RowIndex& row, const PartGradients& gradient) {
-  const float weight = weight_of(part, row, lse_at(merged.lse, row));
-  const int64_t part_row = offset_of(part.o, row), merged_row = offset_of(merged.o, row);
+void differentiate_row(const AttentionPart& part, float weight, const View& merged_o,
+                       const View& d_o, const LseView& d_lse, const RowIndex& row,
+                       const PartGradients& gradient) {
+  const int64_t part_row = offset_of(part.o, row), merged_row = offset_of(merged_o, row);
   const int64_t in_row = offset_of(d_o, row), out_row = offset_of(gradient.d_o, row);
   float through_lse = d_lse.data != nullptr ? lse_at(d_lse, row) : 0.0f;
   for (int64_t i = 0; i < d_o.dim; ++i) {
     const float in = core::load(d_o.data, d_o.dtype, in_row + i);
     if (weight != 0.0f) {
       through_lse += in * (core::load(part.o.data, part.o.dtype, part_row + i) -
-                           core::load(merged.o.data, merged.o.dtype, merged_row + i));
+                           core::load(merged_o.data, merged_o.dtype, merged_row + i));
     }
     core::store(gradient.d_o.data, gradient.d_o.dtype, out_row + i, weight * in);
   }
@@ -163,11 +166,11 @@ void merge_attention(std::span<const AttentionPart> parts, const ForwardOutputs&
   });
 }
 
-void merge_attention_backward(std::span<const AttentionPart> parts, const AttentionPart& merged,
+void merge_attention_backward(std::span<const AttentionPart> parts, const View& merged_o,
                               const View& d_o, const LseView& d_lse,
                               std::span<const PartGradients> gradients) {
   check_parts(parts);
-  check_part("the result", merged.o, merged.lse, parts[0].o, true);
+  check_part("the result", merged_o, {}, parts[0].o, false);
   check_part("d_o", d_o, d_lse, parts[0].o, false);
   if (gradients.size() != parts.size()) {
     fail(std::to_string(gradients.size()) + " gradients for " + std::to_string(parts.size()) +
@@ -178,8 +181,10 @@ void merge_attention_backward(std::span<const AttentionPart> parts, const Attent
                true);
   }
   for_each_row(d_o, [&](const RowIndex& row, std::vector<float>&) {
+    const PartSoftmax softmax = softmax_of(parts, row);
     for (size_t i = 0; i < parts.size(); ++i) {
-      differentiate_row(parts[i], merged, d_o, d_lse, row, gradients[i]);
+      const float weight = softmax.weight(lse_at(parts[i].lse, row));
+      differentiate_row(parts[i], weight, merged_o, d_o, d_lse, row, gradients[i]);
     }
   });
 }

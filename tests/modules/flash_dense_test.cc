@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <ostream>
 #include <string>
 
 #include "core/dtype.h"
@@ -18,6 +20,8 @@ struct DenseCase {
   FlashOptions options;
   int64_t sq = 40, sk = 70, q_heads = 4, kv_heads = 2, d = 16, dv = 16;
 };
+
+void PrintTo(const DenseCase& config, std::ostream* out) { *out << config.name; }
 
 const float kSlopes[] = {0.5f, 0.25f, 0.125f, 0.0625f};
 const float kSinks[] = {0.5f, -1.0f, 2.0f, 0.0f};
