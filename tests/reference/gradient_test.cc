@@ -7,7 +7,9 @@
 
 #include "core/dtype.h"
 #include "reference/attention.h"
+#include "regard/program.h"
 #include "tests/support/attention_case.h"
+#include "tests/support/attention_results.h"
 
 namespace regard::testing {
 namespace {
@@ -85,40 +87,121 @@ void expect_gradient(const CaseOperands& operands, const char* name, const View&
   }
 }
 
+// `elements` f32 numbers side by side.
+void expect_flat_gradient(const CaseOperands& operands, const char* name, const float* elements,
+                          const std::vector<float>& gradient) {
+  for (size_t i = 0; i < gradient.size(); ++i) {
+    float& element = const_cast<float*>(elements)[i];
+    ASSERT_NEAR(gradient[i], numeric_gradient(operands, element), 3e-4) << name << " at " << i;
+  }
+}
+
+// The bias as a view over its distinct elements, in the order of AttentionResults::d_bias.
+View bias_view(const Problem& problem, const View& d_bias) {
+  const BiasTensor& bias = problem.bias;
+  View view = d_bias;
+  view.data = const_cast<void*>(bias.data);
+  view.stride_batch = bias.stride_batch;
+  view.stride_seq = bias.stride_q;
+  view.stride_head = bias.stride_head;
+  return view;
+}
+
 class ReferenceGradient : public ::testing::TestWithParam<AttentionCase> {};
 
 TEST_P(ReferenceGradient, Backward_AgreesWithFiniteDifferences) {
   const CaseOperands operands(GetParam());
   const Problem& problem = operands.problem();
-  const auto like = [](const View& view) {
-    return GuardedTensor(DType::f32, {view.batch, view.seq, view.heads, view.dim}, Layout::bhsd);
-  };
-  const GuardedTensor dq = like(problem.q), dk = like(problem.k), dv = like(problem.v);
-  reference::backward(problem, {.d_o = operands.d_o(),
-                                .d_lse = operands.d_lse(),
-                                .dq = dq.view(),
-                                .dk = dk.view(),
-                                .dv = dv.view()});
-  expect_gradient(operands, "dq", problem.q, dq.dense());
-  expect_gradient(operands, "dk", problem.k, dk.dense());
-  expect_gradient(operands, "dv", problem.v, dv.dense());
+  AttentionResults results(operands);
+  reference::backward(problem, results.tensors(operands));
+  EXPECT_TRUE(results.guards_intact());
+  expect_gradient(operands, "dq", problem.q, results.dq.dense());
+  expect_gradient(operands, "dk", problem.k, results.dk.dense());
+  expect_gradient(operands, "dv", problem.v, results.dv.dense());
+  expect_flat_gradient(operands, "d_slopes", problem.alibi.slopes, results.d_slopes.dense());
+  expect_flat_gradient(operands, "d_sink", problem.sink.logits, results.d_sink.dense());
+  expect_gradient(operands, "d_bias", bias_view(problem, results.d_bias.view()),
+                  results.d_bias.dense());
 }
 
-std::vector<AttentionCase> gradient_cases() {
-  std::vector<AttentionCase> cases(8, base_case());
+// A score program with two tensors, one of which a pair may read twice, and a mask program.
+TEST(ReferenceGradient, ScoreProgram_AgreesWithFiniteDifferences) {
+  const Program score =
+      score_program("tanh(score * scales[h]) * 2 + table[min(abs(q - kv), 3)] * table[kv % 4]",
+                    {{"scales"}, {"table"}});
+  const Program mask = mask_program("(q + kv) % 5 != 0");
+  std::vector<float> scales = {0.7f, -1.1f}, table = {0.3f, -0.2f, 0.9f, 1.4f};
+  const ProgramTensor tensors[] = {
+      {.data = scales.data(), .rank = 1, .shape = {2}, .stride = {1}},
+      {.data = table.data(), .rank = 1, .shape = {4}, .stride = {1}},
+  };
+  AttentionCase config = base_case();
+  config.softcap = 3.0f;
+  config.has_sink = true;
+  config.change = [&](Problem& problem) {
+    problem.score_program = {.program = &score, .tensors = tensors, .num_tensors = 2};
+    problem.mask_program = {.program = &mask};
+  };
+  const CaseOperands operands(config);
+  const Problem& problem = operands.problem();
+  AttentionResults results(operands);
+  std::vector<float> d_scales(2, std::nanf("")), d_table(4, std::nanf(""));
+  float* const d_tensors[] = {d_scales.data(), d_table.data()};
+  BackwardTensors backward = results.tensors(operands);
+  backward.d_tensors = d_tensors;
+  reference::backward(problem, backward);
+  expect_gradient(operands, "dq", problem.q, results.dq.dense());
+  expect_gradient(operands, "dk", problem.k, results.dk.dense());
+  expect_gradient(operands, "dv", problem.v, results.dv.dense());
+  expect_flat_gradient(operands, "scales", scales.data(), d_scales);
+  expect_flat_gradient(operands, "table", table.data(), d_table);
+}
+
+std::vector<AttentionCase> mask_cases() {
+  std::vector<AttentionCase> cases(9, base_case());
   cases[1].causal = Causal::upper_left;
   cases[2].causal = Causal::lower_right;
   cases[2].sq = 6;  // rows without keys
   cases[2].sk = 4;
-  cases[3].softcap = 1.5f;
-  cases[4].dropout = 0.4f;
-  cases[5].has_mask = cases[5].has_bias = cases[5].has_alibi = true;
-  cases[6].window = {.left = 1, .right = 1};
+  cases[3].window = {.left = 1, .right = 1};
+  cases[4].has_mask = true;
+  cases[5].chunks = {.size = 3, .shift = 1, .first_shifted_head = 1};
+  cases[6].block_q = cases[6].block_k = 2;
   cases[7].batch = 1;
   cases[7].documents = {{1, 2}, {0, 1}, {3, 3}};
   cases[7].causal = Causal::lower_right;
-  cases[7].softcap = 2.0f;
-  cases[7].dropout = 0.2f;
+  cases[8] = cases[7];  // with lengths: 4 of 7 queries and 6 of 9 keys belong to documents
+  cases[8].unowned = 1;
+  cases[8].sq += 3;
+  cases[8].sk += 3;
+  return cases;
+}
+
+// Every mask with everything that has a gradient; then single terms.
+std::vector<AttentionCase> gradient_cases() {
+  std::vector<AttentionCase> cases = mask_cases();
+  for (AttentionCase config : mask_cases()) {
+    config.has_sink = config.has_bias = config.has_alibi = config.asks_score_gradients = true;
+    config.broadcast = static_cast<Broadcast>(cases.size() % 4);
+    config.softcap = cases.size() % 2 == 0 ? 2.0f : 0.0f;
+    config.dropout = 0.2f;
+    config.seed += static_cast<uint32_t>(cases.size());
+    cases.push_back(config);
+  }
+  for (const Broadcast broadcast : {Broadcast::full, Broadcast::over_batch_and_head,
+                                    Broadcast::over_head_and_query, Broadcast::over_key}) {
+    AttentionCase config = base_case();
+    config.has_bias = config.has_alibi = config.asks_score_gradients = true;
+    config.broadcast = broadcast;
+    cases.push_back(config);
+  }
+  AttentionCase sink = base_case();
+  sink.has_sink = sink.asks_score_gradients = true;
+  cases.push_back(sink);
+  sink.causal = Causal::lower_right;
+  sink.sq = 6;
+  sink.sk = 2;  // rows that see the sink alone
+  cases.push_back(sink);
   return cases;
 }
 
