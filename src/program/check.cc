@@ -110,7 +110,7 @@ class ProgramCheck {
  private:
   int64_t limit_of(const Check& check) const {
     if (check.kind == Check::Kind::position) {
-      return std::max(sequence_.q_len, sequence_.k_len);
+      return std::max(problem_.first_query + sequence_.q_len, sequence_.k_len);
     }
     return bound_.tensors[check.tensor].shape[check.axis];
   }
