@@ -73,6 +73,7 @@ struct AttentionOptions {
   BlockMaskView block_mask{};
   float softcap = 0.0f;
   BoundProgram score_program{}, mask_program{};
+  int64_t first_query = 0;  // position of query 0 for the programs, as in Problem
   Dropout dropout{};
   Quantization quantization{};  // sage: where `scores` is exact, its default is taken instead
   // s2: the row length S that is cut at S/4, S/2, 3S/4 (upper half of the heads: S/8, 3S/8, 5S/8,

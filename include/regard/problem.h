@@ -136,13 +136,11 @@ struct ProgramTensor {
 class Program;  // regard/program.h
 
 // A program bound to memory. `tensors` stand in the order of the program's tensor list. Positions
-// q and kv count inside a sequence (document), so that packed rows mean what unpacked ones do;
-// query i is at position q = first_query + i (decoding: the number of cached tokens before it).
+// q and kv count inside a sequence (document), so that packed rows mean what unpacked ones do.
 struct BoundProgram {
   const Program* program = nullptr;
   const ProgramTensor* tensors = nullptr;
   int32_t num_tensors = 0;
-  int64_t first_query = 0;
 };
 
 // How Q K^T is computed. int8 is SageAttention (Zhang et al. 2024, arXiv 2410.02367, 2411.10958): K
@@ -195,6 +193,9 @@ struct Problem {
   float softcap = 0.0f;  // 0 = off; else scores become softcap * tanh(score / softcap)
   BoundProgram score_program{};
   BoundProgram mask_program{};
+  // Where query 0 of a sequence stands for the programs: decoding gives the number of cached tokens
+  // before it.
+  int64_t first_query = 0;
   Dropout dropout{};
   Descale descale{};
   Quantization quantization{};

@@ -97,6 +97,7 @@ void copy_shared_options(const AttentionOptions& options, Problem& problem) {
   problem.softcap = options.softcap;
   problem.score_program = options.score_program;
   problem.mask_program = options.mask_program;
+  problem.first_query = options.first_query;
   problem.dropout = options.dropout;
 }
 

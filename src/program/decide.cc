@@ -15,7 +15,7 @@ Box box_of(const Problem& problem, const core::Sequence& sequence, int64_t first
   return {.b = point.b,
           .h_lo = point.h,
           .h_hi = static_cast<int32_t>(last_head),
-          .q_lo = 0,
+          .q_lo = point.q,
           .q_hi = point.q_len - 1,
           .kv_lo = 0,
           .kv_hi = point.kv_len - 1,

@@ -38,9 +38,9 @@ ProgramPoint point_of(const Problem& problem, const core::Sequence& sequence, in
   return {.score = score,
           .b = static_cast<int32_t>(sequence.batch),
           .h = static_cast<int32_t>(head),
-          .q = static_cast<int32_t>(query),
+          .q = static_cast<int32_t>(problem.first_query + query),
           .kv = static_cast<int32_t>(key),
-          .q_len = static_cast<int32_t>(sequence.q_len),
+          .q_len = static_cast<int32_t>(problem.first_query + sequence.q_len),
           .kv_len = static_cast<int32_t>(sequence.k_len),
           .doc = core::is_packed(problem) ? static_cast<int32_t>(sequence.index) : 0};
 }

@@ -166,8 +166,9 @@ void FlexPrograms::check_trained_are_read() const {
 void FlexPrograms::bind(int64_t first_query, regard::AttentionOptions& options) const {
   const auto bound = [&](const Bound& each) {
     return regard::BoundProgram{&each.program, each.memory.data(),
-                                static_cast<int32_t>(each.memory.size()), first_query};
+                                static_cast<int32_t>(each.memory.size())};
   };
+  options.first_query = first_query;
   if (score_) options.score_program = bound(*score_);
   if (mask_) options.mask_program = bound(*mask_);
 }
