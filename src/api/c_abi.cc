@@ -108,8 +108,8 @@ AttentionOptions options_of(const regard_attention_args& args) {
 }
 
 struct Call {
+  Module module;
   Problem problem;
-  Backend backend;
 };
 
 Call call_of(const regard_attention_args& args) {
@@ -122,9 +122,9 @@ Call call_of(const regard_attention_args& args) {
     }
     fail("module '" + std::string(name) + "' is not known; write one of " + names);
   }
-  return {.problem = lower(*module, view_of("q", args.q), view_of("k", args.k),
-                           view_of("v", args.v), options_of(args)),
-          .backend = backend_of(*module)};
+  return {.module = *module,
+          .problem = lower(*module, view_of("q", args.q), view_of("k", args.k),
+                           view_of("v", args.v), options_of(args))};
 }
 
 }  // namespace
@@ -148,7 +148,7 @@ int regard_attention_forward(const regard_attention_args* args) {
     const regard_attention_args given = copy_of(args);
     const Call call = call_of(given);
     attention_forward(call.problem, {.o = view_of("o", given.o), .lse = lse_of(given.lse)},
-                      call.backend);
+                      backend_of(call.module, call.problem));
   });
 }
 
@@ -164,7 +164,7 @@ int regard_attention_backward(const regard_attention_args* args) {
                         .dq = view_of("dq", given.dq),
                         .dk = view_of("dk", given.dk),
                         .dv = view_of("dv", given.dv)},
-                       call.backend);
+                       backend_of(call.module));
   });
 }
 

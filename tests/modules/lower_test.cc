@@ -206,5 +206,23 @@ TEST(BackendOf, BuiltModules_HaveTheirOwn) {
   EXPECT_EQ(backend_of(Module::eager), Backend::cpu_eager);
 }
 
+TEST(BackendOf, FewQueryRowsOfAnExactModule_AreDecoded) {
+  const auto rows_of = [](int64_t rows) {
+    Problem problem;
+    problem.q = view_of(rows, 16);
+    problem.k = problem.v = view_of(rows, 16);
+    std::vector<float> memory(static_cast<size_t>(rows) * 16);
+    problem.q.data = problem.k.data = problem.v.data = memory.data();
+    return backend_of(Module::sdpa, problem);
+  };
+  EXPECT_EQ(rows_of(1), Backend::cpu_decode);
+  EXPECT_EQ(rows_of(32), Backend::cpu_decode);
+  EXPECT_EQ(rows_of(33), Backend::cpu_tiled);
+  Problem empty;
+  empty.q = empty.k = empty.v = view_of(0, 16);
+  EXPECT_EQ(backend_of(Module::eager, empty), Backend::cpu_eager);
+  EXPECT_EQ(backend_of(Module::sage, empty), Backend::cpu_sage);
+}
+
 }  // namespace
 }  // namespace regard

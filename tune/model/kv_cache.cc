@@ -29,7 +29,7 @@ torch::Tensor attend_cached(const ForwardOptions& options, const ModelConfig& co
   // The new queries are the last of the sequence, whatever a module assumes of Sq != Sk.
   if (problem.causal != regard::Causal::none) problem.causal = regard::Causal::lower_right;
   regard::attention_forward(problem, {ops::heads_view(o, config.num_attention_heads, head_dim), {}},
-                            regard::backend_of(shape.choice.module));
+                            regard::backend_of(shape.choice.module, problem));
   return o;
 }
 
