@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "core/dtype.h"
 #include "reference/attention.h"
 #include "regard/error.h"
 #include "tests/support/attention_judge.h"
@@ -177,6 +178,29 @@ struct MaskRun {
 
 void PrintTo(const MaskCase& mask, std::ostream* out) { *out << mask.name; }
 
+// Rows of k and v that no query sees: what stands there must not matter.
+void poison_unseen_keys(const MaskRun& run) {
+  const Problem& problem = run.judge.problem();
+  const int64_t num_keys = problem.k.seq;
+  for (int64_t batch = 0; batch < problem.k.batch; ++batch) {
+    for (int64_t key = 0; key < num_keys; ++key) {
+      const int64_t rows = problem.q.heads * problem.q.seq;
+      bool is_seen = false;
+      for (int64_t row = batch * rows; row < (batch + 1) * rows; ++row) {
+        is_seen = is_seen || run.dense[static_cast<size_t>(row * num_keys + key)] != kMasked;
+      }
+      for (const View* view : {&problem.k, &problem.v}) {
+        for (int64_t head = 0; !is_seen && head < view->heads; ++head) {
+          for (int64_t d = 0; d < view->dim; ++d) {
+            core::store(view->data, view->dtype, core::row_offset(*view, batch, key, head) + d,
+                        std::numeric_limits<float>::quiet_NaN());
+          }
+        }
+      }
+    }
+  }
+}
+
 class XformersMask : public ::testing::TestWithParam<MaskCase> {};
 class XformersPagedMask : public ::testing::TestWithParam<MaskCase> {};
 
@@ -206,6 +230,7 @@ TEST_P(XformersMask, ForwardAndBackward_FollowTheDenseBias) {
     const Layout layout = dtype == DType::f32 ? Layout::sliced : Layout::bhsd;
     MaskRun run(GetParam(), dtype, layout);
     ASSERT_EQ(why_unsupported(Backend::cpu_tiled, run.lowered), "");
+    poison_unseen_keys(run);
     AttentionResults got(run.judge.config(), run.judge.operands());
     const Arguments arguments{.q = run.lowered.q,
                               .k = run.lowered.k,
@@ -223,6 +248,7 @@ TEST_P(XformersMask, ForwardAndBackward_FollowTheDenseBias) {
 TEST_P(XformersPagedMask, Forward_FollowsTheDenseBias) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     MaskRun run(GetParam(), dtype, Layout::bshd);
+    poison_unseen_keys(run);
     AttentionResults got(run.judge.config(), run.judge.operands());
     const Problem& pool = run.judge.problem();
     memory_efficient_attention_forward_requires_grad(
