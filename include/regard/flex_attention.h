@@ -36,7 +36,7 @@ struct KeySpan {
 };
 
 // Which blocks of block_q x block_k pairs are masked, partial or full, and the mask that decides
-// inside partial ones. Owns its lists (12 bytes a row of blocks and 5 a listed block), never
+// inside partial ones. Owns its lists (4 bytes a row of blocks and 5 a listed block), never
 // q_len x k_len of anything; borrows the tensors of its program and the bytes of a dense mask.
 // Immutable; copies share.
 class REGARD_API BlockMask {

@@ -141,6 +141,12 @@ TEST(BlockMask, SparsityAndPicture) {
   EXPECT_THROW(blocks.picture(1, 0), Error);
 }
 
+TEST(BlockMask, PictureOfTheDocumentation) {
+  const Program mask = mask_program("q >= kv && q - kv < 300");
+  EXPECT_EQ(create_block_mask(BoundProgram{&mask}, {.q_len = 1024, .k_len = 1024}).picture(),
+            "+.......\n#+......\n+#+.....\n++#+....\n.++#+...\n..++#+..\n...++#+.\n....++#+\n");
+}
+
 TEST(BlockMask, OfAMillionTokens_TakesNoTimeAndNoMemory) {
   // 67 million blocks of which 24,573 are listed; pairs would be 10^12.
   const Program mask = mask_program("q >= kv && q - kv < 256");
