@@ -45,7 +45,7 @@ constexpr std::array kBackends = {
     // Not automatic: whoever asks for materialised scores, or for the slow specification, asks for
     // them by name.
     BackendEntry{Backend::cpu_eager, "cpu_eager", false, cpu::why_unsupported_eager,
-                 cpu::forward_eager, cpu::backward_eager, kNoGradients},
+                 cpu::forward_eager, cpu::backward_eager, kScoreTermGradients},
     BackendEntry{Backend::reference, "reference", false, why_unsupported_by_reference,
                  reference::forward, reference::backward, core::kAllGradients},
 };

@@ -240,11 +240,11 @@ inline void multiply_keep(const ScoreStrip& strip, const float* keep, float* til
   }
 }
 
-// From S^T and dP^T of one strip to the P that multiplies dO, and dS; in place.
-inline void finish_gradients(const ScoreStrip& strip, bool is_full, const PackedRows& rows,
-                             const BackwardBuffers& buffers) {
+// From the scores with all terms and dP^T of one strip to the P that multiplies dO, and dS; in
+// place.
+inline void finish_weights(const ScoreStrip& strip, const PackedRows& rows,
+                           const BackwardBuffers& buffers) {
   const bool drops = has_dropout(*strip.problem);
-  apply_terms(strip, is_full, buffers.weights, buffers.tanh_tile);
   weights_of(strip, rows.lse, buffers.weights);
   if (drops) {
     fill_dropout(strip, buffers.keep);
@@ -254,6 +254,13 @@ inline void finish_gradients(const ScoreStrip& strip, bool is_full, const Packed
   if (drops) {
     multiply_keep(strip, buffers.keep, buffers.weights);
   }
+}
+
+// The same from S^T.
+inline void finish_gradients(const ScoreStrip& strip, bool is_full, const PackedRows& rows,
+                             const BackwardBuffers& buffers) {
+  apply_terms(strip, is_full, buffers.weights, buffers.tanh_tile);
+  finish_weights(strip, rows, buffers);
 }
 
 // S^T and dP^T of every strip of a row tile over one key block, then finish(strip).

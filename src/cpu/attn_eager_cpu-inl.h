@@ -1,7 +1,8 @@
 // attn_eager_cpu: attention with materialised scores, forward and backward: the yardstick.
 // Math     as attn_fwd_cpu and attn_bwd_cpu, one whole matrix after the other: S = Q K^T, P =
 // softmax(S), O = P V;
-//          dP = dO V^T, dS = P * (dP - delta), dV = P^T dO, dK = dS^T Q, dQ = dS K.
+//          dP = dO V^T, dS = P * (dP - delta), dV = P^T dO, dK = dS^T Q, dQ = dS K; dS before the
+//          derivative of softcap is what bias and slopes sum, delta what the sink sums.
 // Shapes   as attn_fwd_cpu and attn_bwd_cpu.
 // Tiling   none over keys and no skipping: masked scores are computed and overwritten with -inf. A
 // matrix is kept as
@@ -20,16 +21,17 @@
 #define REGARD_CPU_ATTN_EAGER_CPU_INL_H_
 #endif
 
-#include "cpu/attn_bwd_cpu-inl.h"
+#include "cpu/attn_dscore_cpu-inl.h"
 #include "cpu/attn_eager_cpu.h"
 #include "cpu/attn_fwd_cpu-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::cpu::HWY_NAMESPACE {
 
-// Floats of one slab: scores of 96 rows against all keys, in whole groups of keys.
+// Floats of one slab: scores of 96 rows against all keys, in whole groups of keys. Transposing
+// reads up to three keys past the last.
 inline size_t slab_floats(const Unit& unit) {
-  return kBlockQ * whole_tile_rows(static_cast<size_t>(unit.sequence.k_len));
+  return kBlockQ * whole_tile_rows(static_cast<size_t>(unit.sequence.k_len) + 3);
 }
 
 // What one row tile keeps between the steps of a forward: S or P, the dropout factors, and per row
@@ -101,8 +103,7 @@ inline void eager_scores(const Problem& problem, const Unit& unit, const RowTile
 // Step 2: P = softmax(S), not yet divided by the row's sum.
 inline void eager_softmax(const Problem& problem, const Unit& unit, const RowTile& tile,
                           const ForwardBuffers& buffers) {
-  std::fill_n(buffers.max, kBlockQ, kMasked);
-  std::fill_n(buffers.sum, kBlockQ, 0.0f);
+  start_rows(problem, unit, tile, buffers);
   for (size_t s = 0; s < num_strips(static_cast<size_t>(tile.num_rows)); ++s) {
     const ScoreStrip strip = whole_strip(problem, unit, tile, s);
     for (int64_t v = 0; v < strip.num_lanes; v += kLanes) {
@@ -123,9 +124,9 @@ inline void fill_ranges(size_t rows, size_t depth, DepthRange* ranges) {
   }
 }
 
-// Step 3: O = P V / sum.
+// Step 3: O = P V / sum. `has_special_values`: some row of V is not finite, zero in the strips.
 inline void eager_values(const Problem& problem, const ForwardOutputs& outputs, const Unit& unit,
-                         const RowTile& tile, const float* value_strips,
+                         const RowTile& tile, const float* value_strips, bool has_special_values,
                          const ForwardBuffers& buffers) {
   const auto num_rows = static_cast<size_t>(tile.num_rows);
   const auto num_keys = static_cast<size_t>(unit.sequence.k_len);
@@ -134,26 +135,68 @@ inline void eager_values(const Problem& problem, const ForwardOutputs& outputs, 
   multiply_strips<ColumnsOfScores, Output::set>(
       num_rows, buffers.scores, {value_strips, num_keys, 0}, ranges,
       static_cast<size_t>(problem.v.dim), buffers.o, nullptr);
+  if (has_special_values) {
+    const KeyBlock all_keys{.base = 0, .lo = 0, .hi = unit.sequence.k_len};
+    add_special_values(problem, unit, tile, all_keys, buffers);
+  }
   write_rows(outputs, unit, tile, buffers);
 }
 
-// Backward step 1: P and dS of one tile.
+// Backward step 1: P and dS of one tile, dS without the derivative of softcap.
 inline void eager_score_gradients(const Problem& problem, const Unit& unit, const RowTile& tile,
                                   const PackedKeys& keys, const PackedRows& rows,
                                   const BackwardBuffers& buffers) {
   const HeadSizes sizes = head_sizes(problem);
   const auto num_keys = static_cast<size_t>(unit.sequence.k_len);
+  BackwardBuffers without_softcap = buffers;
+  without_softcap.tanh_tile = nullptr;
   for (size_t s = 0; s < num_strips(static_cast<size_t>(tile.num_rows)); ++s) {
     const ScoreStrip strip = whole_strip(problem, unit, tile, s);
     multiply_scores(keys.k_panels, sizes.qk, 0, num_keys, rows.q_rows + s * kStripLanes * sizes.qk,
                     vectors_of(strip), buffers.weights + strip.lane_begin);
     multiply_scores(keys.v_panels, sizes.v, 0, num_keys, rows.d_o_rows + s * kStripLanes * sizes.v,
                     vectors_of(strip), buffers.gradients + strip.lane_begin);
-    finish_gradients(strip, sees_all_keys(unit, tile), rows, buffers);
+    apply_terms(strip, sees_all_keys(unit, tile), buffers.weights, buffers.tanh_tile);
+    finish_weights(strip, rows, without_softcap);
   }
 }
 
-// Backward step 2: dV and dK of keys [begin, begin + kBlockK) over one tile.
+// Backward step 2: dS times the derivative of softcap, where there is one. 0 stays 0: tanh of a
+// masked key may be NaN.
+inline void eager_softcap_gradients(const Problem& problem, const Unit& unit, const RowTile& tile,
+                                    const BackwardBuffers& buffers) {
+  const F32 d;
+  const Vec one = hn::Set(d, 1.0f);
+  const Vec zero = hn::Zero(d);
+  for (size_t s = 0; s < num_strips(static_cast<size_t>(tile.num_rows)); ++s) {
+    const ScoreStrip strip = whole_strip(problem, unit, tile, s);
+    for (int64_t key = 0; key < strip.key_hi; ++key) {
+      for (int64_t lane = 0; lane < strip.num_lanes; lane += kLanes) {
+        float* at = strip.at(buffers.gradients, key, strip.lane_begin + lane);
+        const Vec t = hn::Load(d, strip.at(buffers.tanh_tile, key, strip.lane_begin + lane));
+        const Vec ds = hn::Load(d, at);
+        hn::Store(hn::IfThenZeroElse(hn::Eq(ds, zero), hn::Mul(ds, hn::NegMulAdd(t, t, one))), d,
+                  at);
+      }
+    }
+  }
+}
+
+// Adds dS of keys [block * kBlockK, ...) of one tile to the gradient of the bias.
+inline void eager_add_bias_gradient(const Problem& problem, const Unit& unit, const RowTile& tile,
+                                    int64_t block, const BackwardBuffers& buffers,
+                                    const BiasCollector& collector) {
+  BackwardBuffers of_block = buffers;
+  of_block.gradients = buffers.gradients + block * kBlockK * kBlockQ;
+  for (size_t s = 0; s < num_strips(static_cast<size_t>(tile.num_rows)); ++s) {
+    ScoreStrip strip = whole_strip(problem, unit, tile, s);
+    strip.base = strip.key_lo = block * kBlockK;
+    strip.key_hi = std::min(strip.key_lo + kBlockK, unit.sequence.k_len);
+    collector.add({}, strip, of_block);
+  }
+}
+
+// Backward step 3: dV and dK of keys [begin, begin + kBlockK) over one tile.
 inline void eager_add_key_gradients(const Problem& problem, const Unit& unit, const RowTile& tile,
                                     int64_t begin, const PackedRows& rows,
                                     const BackwardBuffers& buffers) {
@@ -169,7 +212,7 @@ inline void eager_add_key_gradients(const Problem& problem, const Unit& unit, co
                                              buffers.dk, nullptr);
 }
 
-// Backward step 3: dQ of one tile.
+// Backward step 4: dQ of one tile.
 inline void eager_query_gradients(const Problem& problem, const Unit& unit, const RowTile& tile,
                                   const PackedKeys& keys, const PackedRows& rows,
                                   const BackwardBuffers& buffers) {

@@ -25,7 +25,9 @@ constexpr uint32_t kServedByDecode =
     core::bit(core::Feature::pages) | core::bit(core::Feature::block_mask) |
     core::bit(core::Feature::sink) | core::bit(core::Feature::descale) |
     core::bit(core::Feature::f8);
-constexpr uint32_t kServedByEager = 0;
+constexpr uint32_t kServedByEager =
+    core::bit(core::Feature::chunks) | core::bit(core::Feature::lengths) |
+    core::bit(core::Feature::block_mask) | core::bit(core::Feature::sink);
 
 // Above it one block of keys, dK and dV no longer fits the second-level cache.
 constexpr int64_t kLargestHeadSize = 512;
