@@ -57,7 +57,7 @@ enum class ProgramKind : uint8_t { score, mask };
 enum class ValueType : uint8_t { boolean, integer, real };
 
 // What is known of a tensor before memory is bound to it. `unknown` elements are taken as whatever
-// the text needs; such a program can be checked but not run.
+// the text needs; such a program can be checked (evaluate() takes them for f32) but not run.
 enum class ElementType : uint8_t { real, integer, unknown };
 struct TensorInfo {
   std::string name;
@@ -220,7 +220,8 @@ struct ProgramPoint {
 
 // The program's value at one point in double (a mask: 0 or 1), operations that do not depend on the
 // score rounded to f32 each. An index outside its axis reads the nearest element, an integer
-// divided by zero is 0. Throws Error(invalid_argument) for missing tensors; slow, for checks.
+// divided by zero is 0, unknown elements are f32. Throws Error(invalid_argument) for missing
+// tensors; slow, for checks.
 REGARD_API double evaluate(const BoundProgram& program, const ProgramPoint& point);
 
 }  // namespace regard

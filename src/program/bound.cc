@@ -46,9 +46,10 @@ void check_memory(ProgramKind kind, const std::string& name, const ProgramTensor
   }
 }
 
-void check_tensor(ProgramKind kind, const TensorInfo& info, const ProgramTensor& tensor) {
+void check_tensor(ProgramKind kind, const TensorInfo& info, const ProgramTensor& tensor,
+                  UnknownElements unknown) {
   const std::string name = "tensor '" + info.name + "'";
-  if (info.element == ElementType::unknown) {
+  if (info.element == ElementType::unknown && unknown == UnknownElements::refused) {
     fail(kind, name + " was declared without an element type: such a program can be checked only");
   }
   if (tensor.is_integer != (info.element == ElementType::integer)) {
@@ -69,7 +70,7 @@ std::string place_of(ProgramKind kind, size_t position) {
          (position == 0 ? ": " : ", character " + std::to_string(position) + ": ");
 }
 
-void check_binding(const BoundProgram& bound, ProgramKind kind) {
+void check_binding(const BoundProgram& bound, ProgramKind kind, UnknownElements unknown) {
   const Code& code = bound.program->code();
   if (code.kind != kind) {
     fail(kind, kind == ProgramKind::mask ? "a score program was given as mask"
@@ -82,7 +83,7 @@ void check_binding(const BoundProgram& bound, ProgramKind kind) {
   }
   for (size_t i = 0; i < code.tensors.size(); ++i) {
     if (is_read(code, static_cast<int32_t>(i))) {
-      check_tensor(kind, code.tensors[i], bound.tensors[i]);
+      check_tensor(kind, code.tensors[i], bound.tensors[i], unknown);
     }
   }
 }

@@ -25,8 +25,10 @@ inline int64_t num_elements(const ProgramTensor& tensor) {
 
 // Throws Error(invalid_argument) where program and tensors do not fit: another kind, a tensor that
 // is missing or has another element type or rank, an empty axis or no memory where the program
-// reads, or a span of 2^31 elements or more.
-void check_binding(const BoundProgram& bound, ProgramKind kind);
+// reads, or a span of 2^31 elements or more. Unknown elements are refused, or taken for f32.
+enum class UnknownElements : uint8_t { refused, real };
+void check_binding(const BoundProgram& bound, ProgramKind kind,
+                   UnknownElements unknown = UnknownElements::refused);
 
 // "score program, character 9: "
 std::string place_of(ProgramKind kind, size_t position);

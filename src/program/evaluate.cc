@@ -120,7 +120,7 @@ void Evaluator::d_tensors(const ProgramPoint& point, std::vector<ElementGradient
 }  // namespace program
 
 double evaluate(const BoundProgram& program, const ProgramPoint& point) {
-  program::check_binding(program, program.program->kind());
+  program::check_binding(program, program.program->kind(), program::UnknownElements::real);
   return program::Evaluator(program).value(point);
 }
 

@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "program/code.h"
 #include "program/expression.h"
 #include "regard/error.h"
 
@@ -336,6 +337,17 @@ class Parser {
   std::optional<ProgramFault> fault_;
 };
 
+// The division that every pair does by a constant zero; null when there is none.
+const Check* sure_division_by_zero(const Code& code) {
+  for (const Check& check : code.checks) {
+    if (check.kind == Check::Kind::divisor && code.graph.is_constant(check.operand, 0.0) &&
+        code.graph.is_constant(check.guard, 1.0)) {
+      return &check;
+    }
+  }
+  return nullptr;
+}
+
 }  // namespace
 }  // namespace program
 
@@ -351,6 +363,11 @@ ParsedProgram parse_program(std::string_view text, ProgramKind kind,
     parsed.program.emplace(kind, Value(result), tensors);
   } catch (const Error& error) {  // too large, or one tensor with two ranks
     parsed.fault = ProgramFault{0, error.what()};
+    return parsed;
+  }
+  if (const program::Check* check = program::sure_division_by_zero(parsed.program->code())) {
+    parsed.fault = ProgramFault{check->position, "division by zero"};
+    parsed.program.reset();
   }
   return parsed;
 }

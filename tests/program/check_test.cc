@@ -114,7 +114,9 @@ TEST(Check, DivisionByZero_IsRefusedWhereItCounts) {
               HasSubstr("division by zero"));
   EXPECT_EQ(fault_of_score("q != kv ? score / (q - kv) : score", shapes(9, 9), 1), "");
   EXPECT_EQ(fault_of_score("score / (abs(q - kv) + 1)", shapes(9, 9), 1), "");
-  EXPECT_THAT(fault_of_score("score + 1 / 0", shapes(9, 9), 1), HasSubstr("division by zero"));
+  EXPECT_THAT(fault_of_score("score + 1 / (h * 2 - h - h)", shapes(9, 9), 1),
+              HasSubstr("character 11: division by zero"));
+  EXPECT_EQ(fault_of_score("h < 0 ? 1 / 0 : score", shapes(9, 9), 1), "");
   EXPECT_THAT(fault_of_score("score / t[h]", shapes(9, 9), 2), HasSubstr("head 0"));
   EXPECT_EQ(fault_of_score("score / t[h + 1]", shapes(9, 9), 3), "");
   EXPECT_EQ(fault_of_score("1 / score", shapes(9, 9), 1), "");  // IEEE 754 answers

@@ -130,6 +130,8 @@ TEST(ProgramText, BrokenText_GivesPositionAndExpectation) {
       {"0x10", 2, "a number ends here"},
       {"3000000000", 1, "3000000000.0"},
       {"1e999", 1, "a number between"},
+      {"score + 1 / 0", 11, "division by zero"},
+      {"score / (1.5 - 1.5)", 7, "division by zero"},
       {"doc", 4, "expected '['"},
       {"doc[1, 2]", 10, "one index"},
       {"score; 1", 6, "found ';'"},

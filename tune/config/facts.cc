@@ -91,15 +91,27 @@ void look_for_data(Facts& facts, const std::string& key,
   }
 }
 
+// Elements of a file's tensor are known when it is read; "alibi" is a slope for each head.
+std::vector<regard::TensorInfo> flex_tensor_infos(const Config& config) {
+  std::vector<regard::TensorInfo> infos;
+  for (const auto& [name, tensor] : config.flex_tensors) {
+    const bool is_alibi = tensor.from == "alibi";
+    infos.push_back({name, is_alibi ? regard::ElementType::real : regard::ElementType::unknown,
+                     is_alibi ? 1 : 0});
+  }
+  return infos;
+}
+
 void parse_programs(Facts& facts) {
   const Config& config = facts.read.config;
-  std::vector<std::string> tensors;
-  for (const auto& entry : config.flex_tensors) tensors.push_back(entry.first);
+  const std::vector<regard::TensorInfo> tensors = flex_tensor_infos(config);
   if (!config.flex_score_mod.empty()) {
-    facts.score_program = parse_program(config.flex_score_mod, ProgramKind::score, tensors);
+    facts.score_program =
+        regard::parse_program(config.flex_score_mod, regard::ProgramKind::score, tensors);
   }
   if (!config.flex_mask_mod.empty()) {
-    facts.mask_program = parse_program(config.flex_mask_mod, ProgramKind::mask, tensors);
+    facts.mask_program =
+        regard::parse_program(config.flex_mask_mod, regard::ProgramKind::mask, tensors);
   }
 }
 

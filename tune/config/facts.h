@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "regard/modules.h"
+#include "regard/program.h"
 #include "tune/config/check.h"
 #include "tune/config/config.h"
-#include "tune/config/program_check.h"
 #include "tune/config/read_config.h"
 #include "tune/files/model_config.h"
 
@@ -51,7 +51,7 @@ struct Facts {
 
   std::vector<MissingData> missing_data{};  // rule 33
 
-  std::optional<Program> score_program{}, mask_program{};
+  std::optional<regard::ParsedProgram> score_program{}, mask_program{};
 
   const regard::Machine& machine() const { return options.machine; }
   bool is_gpu() const { return machine().kind != regard::DeviceKind::cpu; }

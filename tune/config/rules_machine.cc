@@ -1,6 +1,7 @@
 // Rules 10 to 19, 21, 22 and 30: what the machine and the model allow.
 #include <string>
 
+#include "tune/config/mask_grid.h"
 #include "tune/config/resolve.h"
 #include "tune/config/rules.h"
 #include "tune/config/version_text.h"
@@ -33,11 +34,12 @@ std::string device_text(const regard::Machine& machine) {
 
 // Rule 17 for one of the two programs.
 void report_program(const Facts& facts, const std::string& key,
-                    const std::optional<Program>& program, Report& report) {
-  if (!program || !program->fault) return;
+                    const std::optional<regard::ParsedProgram>& parsed, Report& report) {
+  if (!parsed || !parsed->fault) return;
+  const size_t position = parsed->fault->position;
   report.error(key, facts.mark(key),
-               key + ", character " + std::to_string(program->fault->position) + ": " +
-                   program->fault->message);
+               key + (position == 0 ? "" : ", character " + std::to_string(position)) + ": " +
+                   parsed->fault->message);
 }
 
 }  // namespace
@@ -161,7 +163,7 @@ void cast_to_bf16(const Facts& facts, Report& report) {
 void mask_not_causal(const Facts& facts, Report& report) {
   if (facts.chosen(Module::flex_attention) == nullptr || !facts.mask_program) return;
   if (facts.mask_program->fault) return;
-  if (!mask_sees_later_keys(*facts.mask_program, facts.config.sequence_len)) return;
+  if (!mask_sees_later_keys(*facts.mask_program->program, facts.config.sequence_len)) return;
   report.note("flex_mask_mod", facts.mark("flex_mask_mod"),
               "the mask is not causal: it lets a query see later keys; add \"q >= kv && ...\" "
               "where the model is to predict the next token");
