@@ -1,4 +1,6 @@
 // The C interface over the C++ one: copies the struct, turns exceptions into codes.
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <exception>
 #include <new>
@@ -15,9 +17,9 @@ using namespace regard;
 
 thread_local std::string last_error;
 
-// The smallest struct any release wrote. Later fields go to the end, and a caller that does not
+// The smallest struct any version wrote. Later fields go to the end, and a caller that does not
 // know them gets their defaults.
-constexpr size_t kFirstStructSize = sizeof(regard_attention_args);
+constexpr size_t kFirstStructSize = offsetof(regard_attention_args, document_q_lengths);
 
 [[noreturn]] void fail(const std::string& message) {
   throw Error(ErrorCode::invalid_argument, message);
@@ -86,6 +88,25 @@ LseView lse_of(const regard_lse& lse) {
   return {.data = lse.data, .stride_batch = lse.stride_batch, .stride_head = lse.stride_head};
 }
 
+// A value out of range is kept out of range, for validation to name.
+template <typename Enum>
+Enum enum_of(int32_t value) {
+  return static_cast<Enum>(value < 0 || value > UINT8_MAX ? UINT8_MAX : value);
+}
+
+Quantization quantization_of(const regard_quantization& quantization) {
+  return {.scores = enum_of<ScoreFormat>(quantization.scores),
+          .groups = enum_of<ScaleGroups>(quantization.groups),
+          .values = enum_of<ValueFormat>(quantization.values),
+          .smooth_k = quantization.smooth_k != 0,
+          .int8_backward = quantization.int8_backward != 0};
+}
+
+BiasGradient bias_gradient_of(const regard_bias_gradient& gradient) {
+  return {gradient.data, gradient.strides[0], gradient.strides[1], gradient.strides[2],
+          gradient.strides[3]};
+}
+
 AttentionOptions options_of(const regard_attention_args& args) {
   AttentionOptions options;
   options.is_causal = args.is_causal != 0;
@@ -93,7 +114,9 @@ AttentionOptions options_of(const regard_attention_args& args) {
   options.window = {.left = args.window[0], .right = args.window[1]};
   options.documents = {.q_offsets = args.document_q_offsets,
                        .k_offsets = args.document_k_offsets,
-                       .count = args.num_documents};
+                       .count = args.num_documents,
+                       .q_lengths = args.document_q_lengths,
+                       .k_lengths = args.document_k_lengths};
   options.mask = {static_cast<const uint8_t*>(args.mask.data), args.mask.strides[0],
                   args.mask.strides[1], args.mask.strides[2], args.mask.strides[3]};
   if (args.bias.data != nullptr) {
@@ -102,6 +125,15 @@ AttentionOptions options_of(const regard_attention_args& args) {
                     args.bias.strides[2], args.bias.strides[3]};
   }
   options.alibi = {.slopes = args.alibi_slopes, .stride_batch = args.alibi_stride_batch};
+  options.sink = {args.sink};
+  options.block_mask = {.row_offsets = args.block_mask.row_offsets,
+                        .columns = args.block_mask.columns,
+                        .block_q = args.block_mask.block_q,
+                        .block_k = args.block_mask.block_k,
+                        .num_rows = args.block_mask.num_rows,
+                        .stride_batch = args.block_mask.stride_batch,
+                        .stride_head = args.block_mask.stride_head};
+  options.quantization = quantization_of(args.quantization);
   options.softcap = args.softcap;
   options.dropout = {.probability = args.dropout_probability, .seed = args.dropout_seed};
   return options;
@@ -122,9 +154,17 @@ Call call_of(const regard_attention_args& args) {
     }
     fail("module '" + std::string(name) + "' is not known; write one of " + names);
   }
-  return {.module = *module,
-          .problem = lower(*module, view_of("q", args.q), view_of("k", args.k),
-                           view_of("v", args.v), options_of(args))};
+  Call call{.module = *module,
+            .problem = lower(*module, view_of("q", args.q), view_of("k", args.k),
+                             view_of("v", args.v), options_of(args))};
+  if (args.chunk_size != 0) {
+    if (*module != Module::flash_attention_3) {
+      fail("chunk_size " + std::to_string(args.chunk_size) + " for the module '" + name +
+           "': only flash_attention_3 knows it; set it to 0");
+    }
+    call.problem.chunks.size = args.chunk_size;
+  }
+  return call;
 }
 
 }  // namespace
@@ -141,6 +181,8 @@ void regard_attention_args_init(regard_attention_args* args) {
   args->is_causal = 1;
   args->window[0] = -1;
   args->window[1] = -1;
+  args->quantization.groups = REGARD_GROUPS_PER_THREAD;
+  args->quantization.smooth_k = 1;
 }
 
 int regard_attention_forward(const regard_attention_args* args) {
@@ -163,7 +205,10 @@ int regard_attention_backward(const regard_attention_args* args) {
                         .d_lse = lse_of(given.d_lse),
                         .dq = view_of("dq", given.dq),
                         .dk = view_of("dk", given.dk),
-                        .dv = view_of("dv", given.dv)},
+                        .dv = view_of("dv", given.dv),
+                        .d_bias = bias_gradient_of(given.d_bias),
+                        .d_slopes = given.d_alibi_slopes,
+                        .d_sink = given.d_sink},
                        backend_of(call.module));
   });
 }

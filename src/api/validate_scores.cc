@@ -70,6 +70,7 @@ void check_scalars(const Problem& problem) {
          ": must be 0 or more and less than 1");
   }
   check_enum("causal", problem.causal, Causal::lower_right, "none, upper_left or lower_right");
+  check_extent("first_query", problem.first_query, 0);
   if (problem.window.left < -1 || problem.window.right < -1) {
     fail("window (" + text(problem.window.left) + ", " + text(problem.window.right) +
          "): each side must be 0 or more, or -1 for no bound");

@@ -1,6 +1,8 @@
 /* The C interface from C: a hand-computed forward and backward, and every kind of refusal. */
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "regard/regard.h"
@@ -72,6 +74,74 @@ static void test_two_keys(const char* module) {
   expect_near(dq[0], -0.75 * 1.0986122887, "dq");
 }
 
+/* Chunks, a sink and their gradients: fields that the first struct did not have. */
+static void test_later_fields(void) {
+  float q[2] = {0.0f, 0.0f}, k[2] = {1.0f, 1.0f}, v[2] = {4.0f, 8.0f}, d_o[2] = {1.0f, 1.0f};
+  float o[2], lse[2], dq[2], dk[2], dv[2], d_sink[1] = {NAN}, d_bias[2] = {NAN, NAN};
+  const float sink[1] = {0.0f}, bias[2] = {0.0f, 0.0f};
+  regard_attention_args args;
+  regard_attention_args_init(&args);
+  args.module = "flash_attention_3";
+  args.is_causal = 0;
+  args.q = tensor_of(q, 2, 1);
+  args.k = tensor_of(k, 2, 1);
+  args.v = tensor_of(v, 2, 1);
+  args.o = tensor_of(o, 2, 1);
+  args.lse.data = lse;
+  args.lse.stride_batch = 2;
+  args.lse.stride_head = 2;
+  args.d_o = tensor_of(d_o, 2, 1);
+  args.dq = tensor_of(dq, 2, 1);
+  args.dk = tensor_of(dk, 2, 1);
+  args.dv = tensor_of(dv, 2, 1);
+  args.chunk_size = 1;
+  args.sink = sink;
+  args.d_sink = d_sink;
+  expect(regard_attention_forward(&args) == REGARD_OK, "forward with chunks and a sink");
+  expect_near(o[0], 2.0, "o[0]"); /* half the weight is the sink's */
+  expect_near(o[1], 4.0, "o[1]");
+  expect(regard_attention_backward(&args) == REGARD_OK, "backward with a sink");
+  expect_near(d_sink[0], 0.5 * (0 - 2.0) + 0.5 * (0 - 4.0), "d_sink");
+
+  args.module = "sdpa";
+  expect(regard_attention_forward(&args) == REGARD_INVALID_ARGUMENT, "sdpa knows no chunks");
+  args.chunk_size = 0;
+  args.sink = NULL;
+  args.d_sink = NULL;
+  args.bias.data = bias;
+  args.bias.strides[3] = 1;
+  args.d_bias.data = d_bias;
+  args.d_bias.strides[3] = 1;
+  expect(regard_attention_forward(&args) == REGARD_OK, "forward with a bias");
+  expect(regard_attention_backward(&args) == REGARD_OK, "backward with a bias");
+  expect_near(d_bias[0], 2 * 0.5 * (4.0 - 6.0), "d_bias[0]"); /* two queries, O = 6 */
+  expect_near(d_bias[1], 2 * 0.5 * (8.0 - 6.0), "d_bias[1]");
+  args.quantization.scores = 77;
+  expect(regard_attention_forward(&args) == REGARD_INVALID_ARGUMENT, "unknown score format");
+}
+
+/* A caller compiled against the first struct: same fields, and no memory behind them. */
+static void test_first_struct(void) {
+  const size_t first_size = offsetof(regard_attention_args, document_q_lengths);
+  float q[1] = {1.0f}, k[1] = {2.0f}, v[1] = {3.0f}, o[1] = {NAN};
+  regard_attention_args filled;
+  regard_attention_args* args = malloc(first_size);
+  expect(args != NULL, "memory");
+  regard_attention_args_init(&filled);
+  filled.q = tensor_of(q, 1, 1);
+  filled.k = tensor_of(k, 1, 1);
+  filled.v = tensor_of(v, 1, 1);
+  filled.o = tensor_of(o, 1, 1);
+  filled.struct_size = first_size;
+  memcpy(args, &filled, first_size);
+  expect(regard_attention_forward(args) == REGARD_OK, "the first struct works");
+  expect_near(o[0], 3.0, "o of the first struct");
+  filled.struct_size = first_size - 8;
+  memcpy(args, &filled, sizeof(filled.struct_size));
+  expect(regard_attention_forward(args) == REGARD_INVALID_ARGUMENT, "a shorter struct is refused");
+  free(args);
+}
+
 static void test_refusals(void) {
   float q[2] = {1.0f, 1.0f}, o[2];
   regard_attention_args args;
@@ -114,6 +184,8 @@ int main(void) {
   test_two_keys("sdpa");
   test_two_keys("flash_attention_2");
   test_two_keys("eager");
+  test_later_fields();
+  test_first_struct();
   test_refusals();
   expect(strlen(regard_version()) >= 5, "version");
   return num_failures == 0 ? 0 : 1;

@@ -67,6 +67,7 @@ TEST(Validate, Scalars_MustMakeSense) {
        [](Call& c) {
          c.problem.window = {-2, 0};
        }},
+      {"first_query -1: must be from 0", [](Call& c) { c.problem.first_query = -1; }},
       {"causal 9", [](Call& c) { c.problem.causal = static_cast<Causal>(9); }},
   });
 }
