@@ -39,7 +39,7 @@ constexpr std::array kBackends = {
     BackendEntry{Backend::cpu_decode, "cpu_decode", true, cpu::why_unsupported_decode,
                  cpu::forward_decode, nullptr, kNoGradients},
     BackendEntry{Backend::cpu_tiled, "cpu_tiled", true, cpu::why_unsupported_tiled,
-                 cpu::forward_tiled, cpu::backward_tiled, kScoreTermGradients},
+                 cpu::forward_tiled, cpu::backward_tiled, core::kAllGradients},
     BackendEntry{Backend::cpu_sage, "cpu_sage", true, cpu::why_unsupported_sage, cpu::forward_sage,
                  cpu::backward_sage, kNoGradients},
     // Not automatic: whoever asks for materialised scores, or for the slow specification, asks for
