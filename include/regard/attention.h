@@ -15,7 +15,7 @@ namespace regard {
 enum class Backend : uint8_t {
   automatic,   // the first of the ordered list that supports the problem
   cpu_tiled,   // SIMD, threaded, no Sq x Sk memory
-  cpu_decode,  // SIMD, forward only: few query rows against many keys, and pages
+  cpu_decode,  // SIMD, forward only: few query rows against many keys
   cpu_sage,    // the same from int8 scores (Problem.quantization)
   cpu_eager,   // materialised scores, SIMD: the yardstick `eager` means
   reference,   // plain loops in double: the specification; slow
@@ -28,7 +28,7 @@ REGARD_API std::string why_unsupported(Backend backend, const Problem& problem);
 REGARD_API Backend backend_of(Module module);
 
 // The same for the forward of one problem that no backward follows: cpu_decode where the module
-// means exact attention and that kernel serves the problem (few query rows, or pages).
+// means exact attention and that kernel serves the problem (few query rows).
 REGARD_API Backend backend_of(Module module, const Problem& problem);
 
 // Computes O (and LSE where asked). Deterministic: the same inputs give the same bits at every

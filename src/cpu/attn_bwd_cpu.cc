@@ -36,9 +36,9 @@ struct PackKeysTask {
     const size_t end = std::min(depth, begin + kBlockK);
     float* rows = wave->scratch(thread);
     // A key that is not finite has NaN in dS wherever it counts.
-    pack_keys(problem.k, unit, begin, end, rows, to.k_panels, to.k_strips, depth,
+    pack_keys(problem, problem.k, unit, begin, end, rows, to.k_panels, to.k_strips, depth,
               descale_of(problem, problem.descale.k, unit), NonFinite::as_zero);
-    pack_keys(problem.v, unit, begin, end, rows, to.v_panels, nullptr, depth,
+    pack_keys(problem, problem.v, unit, begin, end, rows, to.v_panels, nullptr, depth,
               descale_of(problem, problem.descale.v, unit));
   }
 };

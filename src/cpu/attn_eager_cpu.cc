@@ -116,8 +116,8 @@ void run_forward_wave(const ForwardCall& call, const std::vector<Unit>& units, c
     const auto begin = static_cast<size_t>(part.part * kBlockK);
     const size_t end = std::min(depth, begin + kBlockK);
     float* rows = scratch + static_cast<size_t>(thread) * thread_floats;
-    pack_keys(problem.k, unit, begin, end, rows, wave.unit_memory[part.unit], nullptr, 0);
-    if (pack_keys(problem.v, unit, begin, end, rows, nullptr, value_strips(part.unit),
+    pack_keys(problem, problem.k, unit, begin, end, rows, wave.unit_memory[part.unit], nullptr, 0);
+    if (pack_keys(problem, problem.v, unit, begin, end, rows, nullptr, value_strips(part.unit),
                   depth, 1.0f, NonFinite::as_zero)) {
       has_special_values[part.unit] = true;
     }
@@ -189,9 +189,9 @@ struct EagerBackward {
     const auto depth = static_cast<size_t>(unit.sequence.k_len);
     const auto begin = static_cast<size_t>(part.part * kBlockK);
     const size_t end = std::min(depth, begin + kBlockK);
-    pack_keys(problem().k, unit, begin, end, mine, to.k_panels, to.k_strips, depth, 1.0f,
+    pack_keys(problem(), problem().k, unit, begin, end, mine, to.k_panels, to.k_strips, depth, 1.0f,
               NonFinite::as_zero);
-    pack_keys(problem().v, unit, begin, end, mine, to.v_panels, nullptr, depth);
+    pack_keys(problem(), problem().v, unit, begin, end, mine, to.v_panels, nullptr, depth);
   }
 
   // `idx` counts the wave's tiles.

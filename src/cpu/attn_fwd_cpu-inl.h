@@ -181,10 +181,9 @@ inline void add_special_values(const Problem& problem, const Unit& unit, const R
   const float factor = descale_of(problem, problem.descale.v, unit);
   float* values = buffers.rows;
   for (int64_t key = block.lo; key < block.hi; ++key) {
-    load_row(
-        problem.v,
-        core::row_offset(problem.v, unit.sequence.batch, unit.sequence.k_begin + key, unit.kv_head),
-        factor, values);
+    const core::KeyPlace place = core::key_place(problem, unit.sequence, key);
+    load_row(problem.v, core::row_offset(problem.v, place.batch, place.seq, unit.kv_head), factor,
+             values);
     if (is_finite(values, dim)) {
       continue;
     }

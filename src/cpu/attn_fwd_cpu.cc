@@ -37,10 +37,10 @@ struct PackTask {
     const auto begin = static_cast<size_t>(part.part * kBlockK);
     const auto end =
         static_cast<size_t>(std::min<int64_t>(unit.sequence.k_len, (part.part + 1) * kBlockK));
-    pack_keys(problem.k, unit, begin, end, rows, to.key_panels, nullptr, 0,
+    pack_keys(problem, problem.k, unit, begin, end, rows, to.key_panels, nullptr, 0,
               descale_of(problem, problem.descale.k, unit));
     to.has_special_values[part.part] =
-        pack_keys(problem.v, unit, begin, end, rows, nullptr, to.value_strips,
+        pack_keys(problem, problem.v, unit, begin, end, rows, nullptr, to.value_strips,
                   static_cast<size_t>(unit.sequence.k_len),
                   descale_of(problem, problem.descale.v, unit), NonFinite::as_zero);
   }

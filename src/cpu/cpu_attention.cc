@@ -17,9 +17,10 @@ namespace {
 // dropout.
 constexpr uint32_t kServedByTiled =
     core::bit(core::Feature::chunks) | core::bit(core::Feature::lengths) |
-    core::bit(core::Feature::block_mask) | core::bit(core::Feature::sink) |
-    core::bit(core::Feature::score_program) | core::bit(core::Feature::mask_program) |
-    core::bit(core::Feature::descale) | core::bit(core::Feature::f8);
+    core::bit(core::Feature::pages) | core::bit(core::Feature::block_mask) |
+    core::bit(core::Feature::sink) | core::bit(core::Feature::score_program) |
+    core::bit(core::Feature::mask_program) | core::bit(core::Feature::descale) |
+    core::bit(core::Feature::f8);
 constexpr uint32_t kServedByDecode =
     core::bit(core::Feature::chunks) | core::bit(core::Feature::lengths) |
     core::bit(core::Feature::pages) | core::bit(core::Feature::block_mask) |
@@ -74,8 +75,8 @@ std::string why_unsupported_decode(const Problem& problem) {
   if (const char* feature = core::first_unserved(problem, kServedByDecode)) {
     return std::string(feature) + ": the decode kernel does not serve it";
   }
-  // Only this kernel reads pages and heads above the tiled kernels' limit, however many rows.
-  if (!core::is_paged(problem) && head_size_limit(problem).empty()) {
+  // Heads above the tiled kernels' limit are this kernel's, however many rows there are.
+  if (head_size_limit(problem).empty()) {
     const int64_t rows = most_decode_rows(problem);
     if (rows > kMostDecodeRows) {
       return std::to_string(rows) + " query rows a key/value head: the decode kernel takes up to " +

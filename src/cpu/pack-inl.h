@@ -195,21 +195,22 @@ inline bool is_finite(const float* HWY_RESTRICT from, size_t dim) {
 // weight 0 of a pair that is masked, and 0 * NaN is NaN.
 enum class NonFinite { keep, as_zero };
 
-// Keys [begin, end) of one key/value head times `factor`: as PanelA (`panels`, [key
-// group][dim][kTileRows], keys past `end` zero) and as B strips of `depth` keys (`strips`); either
-// may be null. `begin` is a multiple of kTileRows. `rows` holds kPackRows * dim floats. Returns
-// whether strips hold zeros for a row that is not finite.
-inline bool pack_keys(const View& view, const Unit& unit, size_t begin, size_t end, float* rows,
-                      float* panels, float* strips, size_t depth, float factor = 1.0f,
-                      NonFinite non_finite = NonFinite::keep) {
+// Keys [begin, end) of one key/value head of `view` (k or v of the problem) times `factor`: as
+// PanelA (`panels`, [key group][dim][kTileRows], keys past `end` zero) and as B strips of `depth`
+// keys (`strips`); either may be null. `begin` is a multiple of kTileRows. `rows` holds kPackRows *
+// dim floats. Returns whether strips hold zeros for a row that is not finite.
+inline bool pack_keys(const Problem& problem, const View& view, const Unit& unit, size_t begin,
+                      size_t end, float* rows, float* panels, float* strips, size_t depth,
+                      float factor = 1.0f, NonFinite non_finite = NonFinite::keep) {
   const auto dim = static_cast<size_t>(view.dim);
   bool has_zeroed = false;
   for (size_t group = begin; group < end; group += kTileRows) {
     const size_t count = std::min<size_t>(kTileRows, end - group);
     for (size_t i = 0; i < count; ++i) {
-      const int64_t key = unit.sequence.k_begin + static_cast<int64_t>(group + i);
+      const core::KeyPlace place =
+          core::key_place(problem, unit.sequence, static_cast<int64_t>(group + i));
       float* row = rows + i * dim;
-      load_row(view, core::row_offset(view, unit.sequence.batch, key, unit.kv_head), factor, row);
+      load_row(view, core::row_offset(view, place.batch, place.seq, unit.kv_head), factor, row);
       if (strips == nullptr) {
         continue;
       }

@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "core/dtype.h"
 #include "core/sequences.h"
 #include "modules/flash_lowering.h"
 
@@ -207,22 +206,6 @@ void rotate_queries(const KvCacheArguments& cache, const std::vector<CachedSeque
   call.problem.q = rotated;
 }
 
-// A single unpaged sequence, as of a prompt, is no page table: the tiled kernel takes many rows.
-void unpage_single_sequence(const KvCacheArguments& cache, flash::LoweredCall& call) {
-  Problem& problem = call.problem;
-  if (cache.block_table != nullptr || call.k_lengths.size() != 1 || core::is_packed(problem)) {
-    return;
-  }
-  const int64_t start = problem.pages.starts != nullptr ? problem.pages.starts[0] : 0;
-  for (View* view : {&problem.k, &problem.v}) {
-    const int64_t offset = core::row_offset(*view, call.table[0], start, 0);
-    view->data = static_cast<char*>(view->data) + offset * core::bytes_of(view->dtype);
-    view->batch = 1;
-    view->seq = call.k_lengths[0];
-  }
-  problem.pages = {};
-}
-
 void check_output(const View& q, const View& v_cache, const View& o) {
   View wanted = q;
   wanted.dim = v_cache.dim;
@@ -265,9 +248,6 @@ void flash_attn_with_kvcache(const View& q, const KvCacheArguments& cache,
   }
   rotate_queries(cache, sequences, options, call);
   flash::join_qv(kFunction, options, call);
-  if (options.qv.data == nullptr) {
-    unpage_single_sequence(cache, call);
-  }
   flash::run_forward(call, outputs);
 }
 
