@@ -8,6 +8,7 @@
 #include "cpu/attn_decode_cpu.h"
 #include "cpu/attn_eager_cpu.h"
 #include "cpu/attn_fwd_cpu.h"
+#include "cpu/program_blocks.h"
 #include "regard/attention.h"
 
 namespace regard::cpu {
@@ -64,11 +65,13 @@ std::string why_unsupported_tiled(const Problem& problem) {
 }
 
 void forward_tiled(const Problem& problem, const ForwardOutputs& outputs) {
-  attn_fwd_cpu({&problem, &outputs, num_threads()});
+  const ProgramBlocks blocks(problem);
+  attn_fwd_cpu({&blocks.problem(), &outputs, num_threads()});
 }
 
 void backward_tiled(const Problem& problem, const BackwardTensors& tensors) {
-  attn_bwd_cpu({&problem, &tensors, num_threads()});
+  const ProgramBlocks blocks(problem);
+  attn_bwd_cpu({&blocks.problem(), &tensors, num_threads()});
 }
 
 std::string why_unsupported_decode(const Problem& problem) {

@@ -58,51 +58,14 @@ void set_shape(const BlockMaskShape& shape, BlockMask::Contents& contents) {
   }
   contents.shape = shape;
   contents.shape.documents = {};  // the offsets are the caller's
-  contents.num_rows = (shape.q_len + shape.block_q - 1) / shape.block_q;
-  contents.num_columns = (shape.k_len + shape.block_k - 1) / shape.block_k;
-  contents.num_masks = 0;
-  contents.row_offsets.assign(1, 0);
-}
-
-void append_mask(BlockRows& rows, BlockMask::Contents& contents) {
-  for (std::vector<BlockPart>& row : rows) {
-    std::stable_sort(row.begin(), row.end(),
-                     [](const BlockPart& a, const BlockPart& b) { return a.column < b.column; });
-    for (size_t i = 0; i < row.size();) {
-      BlockPart block = row[i];
-      for (++i; i < row.size() && row[i].column == block.column; ++i) {
-        block.sees_any = block.sees_any || row[i].sees_any;
-        block.sees_all = block.sees_all && row[i].sees_all;
-      }
-      if (block.sees_any) {
-        contents.columns.push_back(block.column);
-        contents.is_full.push_back(block.sees_all ? 1 : 0);
-      }
-    }
-    if (contents.columns.size() > static_cast<size_t>(kLargestLength)) {
-      fail("more than 2^31 - 1 blocks are listed: choose larger blocks");
-    }
-    contents.row_offsets.push_back(static_cast<int32_t>(contents.columns.size()));
-    row.clear();
-  }
-  ++contents.num_masks;
+  contents.blocks.set_blocks(shape.q_len, shape.k_len, shape.block_q, shape.block_k);
 }
 
 }  // namespace block_masks
 
 const BlockMaskShape& BlockMask::shape() const { return contents_->shape; }
 
-BlockMaskView BlockMask::view() const {
-  const Contents& contents = *contents_;
-  return {.row_offsets = contents.row_offsets.data(),
-          .columns = contents.columns.data(),
-          .is_full = contents.is_full.data(),
-          .block_q = contents.shape.block_q,
-          .block_k = contents.shape.block_k,
-          .num_rows = contents.num_rows,
-          .stride_batch = contents.stride_batch,
-          .stride_head = contents.stride_head};
-}
+BlockMaskView BlockMask::view() const { return contents_->blocks.view(); }
 
 BoundProgram BlockMask::mask_program() const {
   const Contents& contents = *contents_;
@@ -116,26 +79,26 @@ BoundProgram BlockMask::mask_program() const {
 MaskTensor BlockMask::dense_mask() const { return contents_->dense_mask; }
 
 int64_t BlockMask::num_listed_blocks() const {
-  return static_cast<int64_t>(contents_->columns.size());
+  return static_cast<int64_t>(contents_->blocks.columns.size());
 }
 
 int64_t BlockMask::num_full_blocks() const {
-  return std::count(contents_->is_full.begin(), contents_->is_full.end(), uint8_t{1});
+  return std::count(contents_->blocks.is_full.begin(), contents_->blocks.is_full.end(), uint8_t{1});
 }
 
 double BlockMask::sparsity() const {
   const Contents& contents = *contents_;
   const BlockMaskShape& shape = contents.shape;
   const double pairs = static_cast<double>(shape.q_len) * static_cast<double>(shape.k_len) *
-                       static_cast<double>(contents.num_masks);
+                       static_cast<double>(contents.blocks.num_masks);
   double listed = 0.0;
-  for (int64_t row = 0; row < contents.num_rows * contents.num_masks; ++row) {
-    const int64_t first_query = row % contents.num_rows * shape.block_q;
+  for (int64_t row = 0; row < contents.blocks.num_rows * contents.blocks.num_masks; ++row) {
+    const int64_t first_query = row % contents.blocks.num_rows * shape.block_q;
     const int64_t queries = std::min<int64_t>(shape.block_q, shape.q_len - first_query);
-    const auto begin = static_cast<size_t>(contents.row_offsets[static_cast<size_t>(row)]);
-    const auto end = static_cast<size_t>(contents.row_offsets[static_cast<size_t>(row) + 1]);
+    const auto begin = static_cast<size_t>(contents.blocks.row_offsets[static_cast<size_t>(row)]);
+    const auto end = static_cast<size_t>(contents.blocks.row_offsets[static_cast<size_t>(row) + 1]);
     for (size_t i = begin; i < end; ++i) {
-      const int64_t first_key = int64_t{contents.columns[i]} * shape.block_k;
+      const int64_t first_key = int64_t{contents.blocks.columns[i]} * shape.block_k;
       listed += static_cast<double>(queries) *
                 static_cast<double>(std::min<int64_t>(shape.block_k, shape.k_len - first_key));
     }
@@ -146,13 +109,15 @@ double BlockMask::sparsity() const {
 std::vector<uint8_t> BlockMask::to_dense() const {
   const Contents& contents = *contents_;
   std::vector<uint8_t> blocks(
-      static_cast<size_t>(contents.num_masks * contents.num_rows * contents.num_columns), 0);
-  for (int64_t row = 0; row < contents.num_masks * contents.num_rows; ++row) {
-    const auto begin = static_cast<size_t>(contents.row_offsets[static_cast<size_t>(row)]);
-    const auto end = static_cast<size_t>(contents.row_offsets[static_cast<size_t>(row) + 1]);
+      static_cast<size_t>(contents.blocks.num_masks * contents.blocks.num_rows *
+                          contents.blocks.num_columns),
+      0);
+  for (int64_t row = 0; row < contents.blocks.num_masks * contents.blocks.num_rows; ++row) {
+    const auto begin = static_cast<size_t>(contents.blocks.row_offsets[static_cast<size_t>(row)]);
+    const auto end = static_cast<size_t>(contents.blocks.row_offsets[static_cast<size_t>(row) + 1]);
     for (size_t i = begin; i < end; ++i) {
-      blocks[static_cast<size_t>(row * contents.num_columns + contents.columns[i])] =
-          contents.is_full[i] != 0 ? 2 : 1;
+      blocks[static_cast<size_t>(row * contents.blocks.num_columns + contents.blocks.columns[i])] =
+          contents.blocks.is_full[i] != 0 ? 2 : 1;
     }
   }
   return blocks;
@@ -167,13 +132,13 @@ std::string BlockMask::picture(int64_t batch, int64_t head, int32_t side) const 
                       std::to_string(contents.shape.batch) + " rows and " +
                       std::to_string(contents.shape.heads) + " heads");
   }
-  const int64_t largest = std::max(contents.num_rows, contents.num_columns);
+  const int64_t largest = std::max(contents.blocks.num_rows, contents.blocks.num_columns);
   const int64_t step = std::max<int64_t>(1, (largest + side - 1) / side);
   std::string picture;
-  for (int64_t row = 0; row < contents.num_rows; row += step) {
-    for (int64_t column = 0; column < contents.num_columns; column += step) {
-      const int64_t rows = std::min(step, contents.num_rows - row);
-      const int64_t columns = std::min(step, contents.num_columns - column);
+  for (int64_t row = 0; row < contents.blocks.num_rows; row += step) {
+    for (int64_t column = 0; column < contents.blocks.num_columns; column += step) {
+      const int64_t rows = std::min(step, contents.blocks.num_rows - row);
+      const int64_t columns = std::min(step, contents.blocks.num_columns - column);
       int64_t num_listed = 0, num_full = 0;
       for (int64_t r = row; r < row + rows; ++r) {
         const core::BlockRow blocks =
