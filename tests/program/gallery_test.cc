@@ -126,6 +126,22 @@ Example packed_window() {
   return example;
 }
 
+// Several blocks of rows and keys that documents share, and a window of its own for each head.
+Example long_packed_window() {
+  Example example("long_packed_window");
+  example.shape.batch = 1;
+  example.shape.q_len = example.shape.k_len = 330;
+  example.shape.offsets = {0, 100, 101, 330};
+  example.mask = mask_program("q >= kv && q - kv < 60 + 20 * h");
+  example.meaning.sees = [offsets = example.shape.offsets](int64_t, int64_t h, int64_t q,
+                                                           int64_t kv) {
+    size_t i = 0;
+    while (offsets[i + 1] <= q) ++i;
+    return kv >= offsets[i] && kv <= q && q - kv < 60 + 20 * h;
+  };
+  return example;
+}
+
 Example prefix_lm() {
   Example example("prefix_lm");
   Captured& captured = *example.captured;
@@ -286,9 +302,14 @@ Example combined() {
 }
 
 std::vector<Example> gallery() {
-  return {causal(),    window(),           alibi(),         softcap(),     document(),
-          prefix_lm(), packed_window(),    dilated(),       jagged(),      neighbourhood_1d(),
-          combined(),  neighbourhood_2d(), relative_bias(), sink_tokens(), bucketed_bias()};
+  return {causal(),        window(),
+          alibi(),         softcap(),
+          document(),      prefix_lm(),
+          packed_window(), dilated(),
+          jagged(),        neighbourhood_1d(),
+          combined(),      neighbourhood_2d(),
+          relative_bias(), long_packed_window(),
+          sink_tokens(),   bucketed_bias()};
 }
 
 constexpr std::array kBackends = {Backend::reference, Backend::cpu_tiled};
