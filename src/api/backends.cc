@@ -24,9 +24,6 @@ std::string why_unsupported_by_reference(const Problem& problem) {
   if (const char* feature = core::first_unserved(problem, kServedByReference)) {
     return std::string(feature) + ": the reference does not serve it";
   }
-  if (problem.quantization.int8_backward) {
-    return "an int8 backward: the reference does not serve it";
-  }
   return "";
 }
 

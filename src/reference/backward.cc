@@ -1,7 +1,9 @@
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "reference/attention.h"
+#include "reference/int8_products.h"
 #include "reference/quantize.h"
 #include "reference/row.h"
 #include "reference/score_gradients.h"
@@ -32,8 +34,10 @@ double d_lse_of(const BackwardTensors& tensors, const RowPosition& at) {
                     at.sequence.q_begin + at.query];
 }
 
+// dQ of a row goes to `dq`; with `int8` what is multiplied is kept there instead.
 void backward_row(const Backward& call, Head& head, const RowPosition& at,
-                  const std::vector<double>& d_o, KeyGradients& gradients) {
+                  const std::vector<double>& d_o, KeyGradients& gradients, std::vector<double>& dq,
+                  std::optional<Int8Products>& int8) {
   const Problem& problem = call.problem;
   const HeadOperands& operands = head.operands;
   const double scale = scale_of(problem);
@@ -48,20 +52,46 @@ void backward_row(const Backward& call, Head& head, const RowPosition& at,
   }
   const double shared = d_lse_of(call.tensors, at) - mean_g;
 
-  std::vector<double> dq(q.size(), 0.0);
   for (size_t i = 0; i < row.keys.size(); ++i) {
     const SeenKey& seen = row.keys[i];
     const auto key = static_cast<size_t>(seen.key);
     const double dx = seen.weight * (g[i] + shared);
     const double ds = dx * seen.slope;
     call.score_gradients.add_score(head, at, seen, dx);
+    if (int8) {
+      int8->set(at.query, seen.key, seen.weight * seen.multiplier, ds);
+      continue;
+    }
     add(dq, scale * ds, operands.k[key]);
     add(gradients.dk[key], scale * ds, q);
     add(gradients.dv[key], seen.weight * seen.multiplier, d_o);
   }
   call.score_gradients.add_sink(at, row.sink_weight * shared);  // its value is 0
-  call.quantized.finish_dq(core::kv_head_of(problem, at.head), dq);
-  store_row(call.tensors.dq, at.sequence.batch, at.sequence.q_begin + at.query, at.head, dq);
+}
+
+void backward_head(const Backward& call, const core::Sequence& sequence, int64_t idx,
+                   KeyGradients& gradients) {
+  const Problem& problem = call.problem;
+  Head head(problem, sequence, idx);
+  const Rows d_o = load_queries(call.tensors.d_o, sequence, idx);
+  Rows dq(d_o.size(), std::vector<double>(static_cast<size_t>(problem.q.dim), 0.0));
+  std::optional<Int8Products> int8;
+  if (problem.quantization.int8_backward) {
+    int8.emplace(sequence.q_len, sequence.k_len);
+  }
+  for (int64_t query = 0; query < sequence.q_len; ++query) {
+    const auto i = static_cast<size_t>(query);
+    backward_row(call, head, {sequence, idx, query}, d_o[i], gradients, dq[i], int8);
+  }
+  if (int8) {
+    int8->add_to(head.operands, d_o, scale_of(problem), call.tensors.dq.dim, dq, gradients.dk,
+                 gradients.dv);
+  }
+  for (int64_t query = 0; query < sequence.q_len; ++query) {
+    std::vector<double>& row = dq[static_cast<size_t>(query)];
+    call.quantized.finish_dq(core::kv_head_of(problem, idx), row);
+    store_row(call.tensors.dq, sequence.batch, sequence.q_begin + query, idx, row);
+  }
 }
 
 void backward_kv_head(const Backward& call, const core::Sequence& sequence, int64_t kv_head) {
@@ -72,11 +102,7 @@ void backward_kv_head(const Backward& call, const core::Sequence& sequence, int6
   gradients.dv.assign(num_keys, std::vector<double>(static_cast<size_t>(problem.v.dim), 0.0));
   const int64_t group = problem.q.heads / problem.k.heads;
   for (int64_t idx = kv_head * group; idx < (kv_head + 1) * group; ++idx) {
-    Head head(problem, sequence, idx);
-    const Rows d_o = load_queries(call.tensors.d_o, sequence, idx);
-    for (int64_t query = 0; query < sequence.q_len; ++query) {
-      backward_row(call, head, {sequence, idx, query}, d_o[static_cast<size_t>(query)], gradients);
-    }
+    backward_head(call, sequence, idx, gradients);
   }
   for (int64_t key = 0; key < sequence.k_len; ++key) {
     const auto i = static_cast<size_t>(key);

@@ -74,7 +74,9 @@ SequenceOperands::SequenceOperands(const Problem& problem) : problem_(problem), 
   selected_.v = owned_view(problem.v, problem.v.dim, v_);
   selected_.scale = static_cast<float>(scale_of(problem));
   selected_.descale = {};
-  selected_.quantization = {.scores = ScoreFormat::exact, .values = problem.quantization.values};
+  selected_.quantization = {.scores = ScoreFormat::exact,
+                            .values = problem.quantization.values,
+                            .int8_backward = problem.quantization.int8_backward};
   mean_.assign(static_cast<size_t>(problem.k.heads * problem.k.dim), 0.0f);
 }
 
