@@ -36,6 +36,7 @@ struct BenchCase {
 const char* name_of(Backend backend) {
   return backend == Backend::cpu_eager    ? "cpu_eager/"
          : backend == Backend::cpu_decode ? "cpu_decode/"
+         : backend == Backend::cpu_sage   ? "cpu_sage/"
                                           : "cpu_tiled/";
 }
 
@@ -51,7 +52,7 @@ void run_case(benchmark::State& state, const BenchCase& c, double peak_gflops) {
     state.SkipWithError(wrong.c_str());
     return;
   }
-  BenchProblem data(c.shape, c.dtype);
+  BenchProblem data(c.shape, c.dtype, c.backend);
   attention_forward(data.problem(), data.outputs(), c.backend);
   for (auto _ : state) {
     if (c.is_backward) {
@@ -112,7 +113,7 @@ std::vector<BenchCase> bench_cases() {
   shapes.push_back({1, 9, 3, 2048, 2048, 64, Causal::lower_right});
   shapes.push_back({1, 8, 8, 4096, 4096, 64, Causal::lower_right, 512});
   std::vector<BenchCase> cases = decode_cases();
-  for (const Backend backend : {Backend::cpu_tiled, Backend::cpu_eager}) {
+  for (const Backend backend : {Backend::cpu_tiled, Backend::cpu_sage, Backend::cpu_eager}) {
     for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
       for (const Shape& shape : shapes) {
         for (const int threads : {1, 2}) {

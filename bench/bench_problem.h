@@ -23,17 +23,19 @@ std::string id_of(const Shape& shape);
 // times that (five products).
 double forward_flops(const Shape& shape);
 
-// Operands, outputs and gradients in [B, S, H, D], normal random values.
+// Operands, outputs and gradients in [B, S, H, D], normal random values; for cpu_sage with the
+// module's own quantisation.
 class BenchProblem {
  public:
-  BenchProblem(const Shape& shape, DType dtype);
+  BenchProblem(const Shape& shape, DType dtype, Backend backend);
 
   Problem problem() const { return problem_; }
   ForwardOutputs outputs() { return {views_[3], lse_view_}; }
   BackwardTensors gradients();
 
   // Empty when the back end agrees with the reference on this shape cut to 160 tokens (everything)
-  // and on the last four query rows at full length (O); else what differs.
+  // and, but for cpu_sage whose groups of rows would be others, on the last four query rows at full
+  // length (O); else what differs.
   static std::string check(const Shape& shape, DType dtype, Backend backend);
 
  private:
