@@ -149,15 +149,20 @@ inline void pack_row_scalars(const BackwardTensors& tensors, const Unit& unit, c
 // Rows of a tile times `factor` as B strips with depth = row. Rows that see no key are zero, and
 // with NonFinite::as_zero those with an infinity or NaN: a weight of 0 must not spread them.
 inline void pack_row_strips(const View& view, const Unit& unit, const RowTile& tile, float factor,
-                            NonFinite non_finite, const float* lse, float* row, float* strips) {
+                            NonFinite non_finite, const float* lse, float* rows, float* strips) {
   const auto dim = static_cast<size_t>(view.dim);
-  for (int64_t r = 0; r < tile.num_rows; ++r) {
-    load_row(view, query_row_offset(view, unit, tile.first_row + r), factor, row);
-    if (lse[r] == -kMasked || (non_finite == NonFinite::as_zero && !is_finite(row, dim))) {
-      clear_in_strips(dim, static_cast<size_t>(r), kBlockQ, strips);
-    } else {
-      scatter_to_strips(row, dim, static_cast<size_t>(r), kBlockQ, strips);
+  for (int64_t first = 0; first < tile.num_rows; first += kPackRows) {
+    const int64_t count = std::min<int64_t>(kPackRows, tile.num_rows - first);
+    for (int64_t i = 0; i < count; ++i) {
+      float* row = rows + static_cast<size_t>(i) * dim;
+      if (lse[first + i] == -kMasked) {
+        std::fill_n(row, dim, 0.0f);
+      } else {
+        load_row(view, query_row_offset(view, unit, tile.first_row + first + i), factor, row);
+      }
     }
+    rows_to_strips(rows, static_cast<size_t>(count), dim, non_finite, static_cast<size_t>(first),
+                   kBlockQ, strips);
   }
 }
 
