@@ -79,8 +79,8 @@ struct Pages {
 // Blocks of block_q queries by block_k keys, counted over the whole row. Block row r of mask m (one
 // for each batch and head, broadcast through zero strides) lists its visible key blocks, ascending,
 // in columns[row_offsets[m * num_rows + r] .. row_offsets[m * num_rows + r + 1]]; what is not
-// listed is masked. is_full (parallel to columns) says that every pair of the block is seen without
-// asking the mask program. num_rows = ceil(Sq / block_q). row_offsets == nullptr = off.
+// listed is masked. is_full (parallel to columns) promises that the mask program sees every pair of
+// the block: it need not be asked. num_rows = ceil(Sq / block_q). row_offsets == nullptr = off.
 struct BlockMaskView {
   const int32_t* row_offsets = nullptr;
   const int32_t* columns = nullptr;

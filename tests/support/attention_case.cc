@@ -8,6 +8,7 @@
 
 #include "api/describe.h"
 #include "core/dtype.h"
+#include "program/evaluate.h"
 #include "tests/support/visible_pairs.h"
 
 namespace regard::testing {
@@ -74,7 +75,8 @@ CaseOperands::CaseOperands(const AttentionCase& c)
       d_o_(c.result_dtype(), {c.batch, c.sq, c.q_heads, c.dv}, c.layout),
       d_lse_(c.batch, c.q_heads, c.sq),
       has_d_lse_(c.has_d_lse),
-      asks_score_gradients_(c.asks_score_gradients) {
+      asks_score_gradients_(c.asks_score_gradients),
+      programs_(c.program, c.q_heads, c.seed + 10) {
   fill_randomly(q_, c.q_magnitude, c.seed);
   fill_randomly(k_, 1.0f, c.seed + 1);
   fill_randomly(v_, 1.0f, c.seed + 2);
@@ -92,6 +94,7 @@ CaseOperands::CaseOperands(const AttentionCase& c)
   add_documents(c);
   add_pages(c);
   add_mask_and_bias(c);
+  programs_.put_into(problem_);
   add_block_mask(c);
   add_head_terms(c);
   if (c.change) {
@@ -187,7 +190,28 @@ void CaseOperands::add_mask_and_bias(const AttentionCase& config) {
   }
 }
 
-// One mask a batch row and head, or one for all; about half of the blocks are listed.
+// Whether the mask program, which no case lets depend on batch and head, sees every pair of a
+// block.
+bool CaseOperands::program_sees_block(const AttentionCase& config, int64_t row,
+                                      int64_t column) const {
+  for (int64_t i = 0; i < core::num_sequences(problem_); ++i) {
+    const core::Sequence sequence = core::sequence_at(problem_, i);
+    for (int64_t query = 0; query < sequence.q_len; ++query) {
+      for (int64_t key = 0; key < sequence.k_len; ++key) {
+        const bool is_inside = (sequence.q_begin + query) / config.block_q == row &&
+                               (sequence.k_begin + key) / config.block_k == column;
+        if (is_inside && evaluate(problem_.mask_program,
+                                  program::point_of(problem_, sequence, 0, query, key)) == 0) {
+          return false;
+        }
+      }
+    }
+  }
+  return true;
+}
+
+// One mask a batch row and head, or one for all; about half of the blocks are listed, and about
+// half of those that may be are full.
 void CaseOperands::add_block_mask(const AttentionCase& config) {
   if (config.block_q == 0) {
     return;
@@ -205,7 +229,9 @@ void CaseOperands::add_block_mask(const AttentionCase& config) {
     for (int64_t column = 0; column < num_columns; ++column) {
       if (engine() % 2 == 0) {
         block_columns_.push_back(static_cast<int32_t>(column));
-        full_blocks_.push_back(static_cast<uint8_t>(engine() % 2));
+        const bool may_be_full = problem_.mask_program.program == nullptr ||
+                                 program_sees_block(config, row % num_rows, column);
+        full_blocks_.push_back(may_be_full ? static_cast<uint8_t>(engine() % 2) : 0);
       }
     }
     block_offsets_.push_back(static_cast<int32_t>(block_columns_.size()));
@@ -291,6 +317,9 @@ std::string AttentionCase::id() const {
   text += q_magnitude > 1.0f ? "_large" : "";
   text += has_nan_keys ? "_nankeys" : "";
   text += asks_score_gradients ? "_scoregradients" : "";
+  if (program != 0) {
+    text += "_program" + std::to_string(program);
+  }
   if (gradient_dtype != dtype) {
     text += std::string("_grad") + core::name_of(gradient_dtype);
   }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "regard/problem.h"
+#include "tests/support/case_programs.h"
 #include "tests/support/guarded_tensor.h"
 
 namespace regard::testing {
@@ -37,7 +38,8 @@ struct AttentionCase {
   bool has_sink = false;
   bool has_descale = false;                   // of f8_e4m3 operands
   bool has_nan_keys = false;                  // keys that no query may see hold NaN
-  bool asks_score_gradients = false;          // d_bias, d_slopes, d_sink where there is such a term
+  int program = 0;                            // 1 .. kNumCasePrograms
+  bool asks_score_gradients = false;          // d_bias, d_slopes, d_sink, d_tensors
   std::function<void(Problem&)> change = {};  // last, for what has no field here
 
   // Of o and d_o: bf16 for f8_e4m3 operands.
@@ -68,6 +70,7 @@ class CaseOperands {
   void add_pages(const AttentionCase& config);
   void add_mask_and_bias(const AttentionCase& config);
   void add_block_mask(const AttentionCase& config);
+  bool program_sees_block(const AttentionCase& config, int64_t row, int64_t column) const;
   void add_head_terms(const AttentionCase& config);  // slopes, sink, descale
   void fill_unseen_keys_with_nan();
 
@@ -77,6 +80,7 @@ class CaseOperands {
   std::vector<uint8_t> mask_, full_blocks_;
   std::vector<uint16_t> bias16_;
   std::vector<float> bias32_, slopes_, sink_, descale_;
+  CasePrograms programs_;
   std::vector<int32_t> q_offsets_, k_offsets_, q_lengths_, k_lengths_;
   std::vector<int32_t> page_table_, page_lengths_, page_starts_, block_offsets_, block_columns_;
   Problem problem_;

@@ -143,6 +143,14 @@ void AttentionJudge::expect_score_gradients(const AttentionResults& got) const {
          static_cast<double>(std::max(q.seq, problem().k.seq)));
   expect("d_sink", got.d_sink, exact_.d_sink, plain_.d_sink,
          shape_of(got.d_sink.view()).num_elements(), 1);
+  // A tensor's element meets the score, a distance, or 1.
+  const double largest_score = std::abs(problem().scale) *
+                               largest_row_norm(dense(problem().q), config_.d) *
+                               largest_row_norm(dense(problem().k), config_.d);
+  for (size_t i = 0; i < got.d_tensors.size(); ++i) {
+    expect("d_tensors", got.d_tensors[i], exact_.d_tensors[i], plain_.d_tensors[i], 1,
+           std::max({1.0, static_cast<double>(std::max(q.seq, problem().k.seq)), largest_score}));
+  }
 }
 
 void AttentionJudge::expect_forward_right(const AttentionResults& got) const {

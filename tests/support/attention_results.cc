@@ -1,5 +1,7 @@
 #include "tests/support/attention_results.h"
 
+#include <algorithm>
+
 namespace regard::testing {
 namespace {
 
@@ -53,7 +55,14 @@ AttentionResults::AttentionResults(const CaseOperands& operands, DType o_dtype,
       lse(operands.problem().q.batch, operands.problem().q.heads, operands.problem().q.seq),
       d_bias(DType::f32, bias_shape(operands), layout),
       d_slopes(DType::f32, slopes_shape(operands), Layout::bshd),
-      d_sink(DType::f32, sink_shape(operands), Layout::bshd) {}
+      d_sink(DType::f32, sink_shape(operands), Layout::bshd) {
+  const BoundProgram& program = operands.problem().score_program;
+  for (int32_t i = 0; i < program.num_tensors && operands.asks_score_gradients(); ++i) {
+    d_tensors.emplace_back(DType::f32, Shape{1, 1, 1, num_elements(program.tensors[i])},
+                           Layout::bshd);
+    d_tensor_pointers_.push_back(static_cast<float*>(d_tensors.back().view().data));
+  }
+}
 
 BackwardTensors AttentionResults::tensors(const CaseOperands& operands) {
   BackwardTensors tensors{.o = o.view(),
@@ -72,6 +81,7 @@ BackwardTensors AttentionResults::tensors(const CaseOperands& operands) {
                     .stride_k = bias.stride_k == 0 ? 0 : 1};
   tensors.d_slopes = data_or_null(d_slopes);
   tensors.d_sink = data_or_null(d_sink);
+  tensors.d_tensors = d_tensor_pointers_.empty() ? nullptr : d_tensor_pointers_.data();
   return tensors;
 }
 
@@ -81,14 +91,19 @@ bool AttentionResults::guards_intact() const {
       return false;
     }
   }
-  return lse.guards_intact();
+  return lse.guards_intact() &&
+         std::all_of(d_tensors.begin(), d_tensors.end(),
+                     [](const GuardedTensor& tensor) { return tensor.guards_intact(); });
 }
 
 bool AttentionResults::has_same_bits(const AttentionResults& other) const {
   return o.bytes() == other.o.bytes() && dq.bytes() == other.dq.bytes() &&
          dk.bytes() == other.dk.bytes() && dv.bytes() == other.dv.bytes() &&
          lse.bytes() == other.lse.bytes() && d_bias.bytes() == other.d_bias.bytes() &&
-         d_slopes.bytes() == other.d_slopes.bytes() && d_sink.bytes() == other.d_sink.bytes();
+         d_slopes.bytes() == other.d_slopes.bytes() && d_sink.bytes() == other.d_sink.bytes() &&
+         std::equal(
+             d_tensors.begin(), d_tensors.end(), other.d_tensors.begin(), other.d_tensors.end(),
+             [](const GuardedTensor& a, const GuardedTensor& b) { return a.bytes() == b.bytes(); });
 }
 
 }  // namespace regard::testing

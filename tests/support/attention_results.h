@@ -1,7 +1,7 @@
 // Everything a forward and a backward write, in guarded memory that is NaN until it is written.
 #pragma once
 
-#include <string>
+#include <vector>
 
 #include "regard/problem.h"
 #include "tests/support/attention_case.h"
@@ -25,12 +25,15 @@ class AttentionResults {
   GuardedTensor o, dq, dk, dv;
   GuardedLse lse;
   GuardedTensor d_bias;  // [B, Sq, Hq, Sk], 1 where the bias broadcasts; empty where not asked for
-  GuardedTensor d_slopes;  // [1, 1, B or 1, Hq], empty likewise
-  GuardedTensor d_sink;    // [1, 1, 1, Hq], empty likewise
+  GuardedTensor d_slopes;                // [1, 1, B or 1, Hq], empty likewise
+  GuardedTensor d_sink;                  // [1, 1, 1, Hq], empty likewise
+  std::vector<GuardedTensor> d_tensors;  // of the score program, [1, 1, 1, elements]
 
  private:
   AttentionResults(const CaseOperands& operands, DType o_dtype, DType gradient_dtype,
                    Layout layout);
+
+  std::vector<float*> d_tensor_pointers_;
 };
 
 }  // namespace regard::testing

@@ -65,12 +65,14 @@ void set_block_mask(AttentionCase& config, int32_t block_q, int32_t block_k) {
 }
 
 // One feature a case; the random cases combine them.
-constexpr int kNumFeatures = 31;
+constexpr int kNumFeatures = 36;
 
 void set_later_feature(AttentionCase& config, int feature);
 
 void set_feature(AttentionCase& config, int feature) {
   switch (feature) {
+    case 0:  // none
+      break;
     case 1:
       config.causal = Causal::upper_left;
       break;
@@ -189,7 +191,10 @@ void set_later_feature(AttentionCase& config, int feature) {
       config.dtype = DType::f8_e4m3;
       config.has_descale = true;
       break;
-    default:
+    default:  // 31 .. 35
+      config.program = feature - 30;
+      config.asks_score_gradients = true;
+      config.softcap = feature % 2 == 0 ? 5.0f : 0.0f;
       break;
   }
 }
@@ -233,6 +238,7 @@ void set_random_features(AttentionCase& config, std::mt19937& engine) {
     set_block_mask(config, 1 + static_cast<int32_t>(engine() % 70),
                    1 + static_cast<int32_t>(engine() % 90));
   }
+  config.program = one_in(4) ? 1 + static_cast<int>(engine() % kNumCasePrograms) : 0;
   config.has_sink = one_in(4);
   config.has_nan_keys = one_in(6);
   config.asks_score_gradients = one_in(2);
@@ -261,7 +267,7 @@ std::vector<AttentionCase> grid_cases() {
         config.sq = lengths.sq;
         config.sk = lengths.sk;
         config.seed = static_cast<uint32_t>(1000 + cases.size());
-        // Strides 11 and 3 are coprime to the grid's 31 features: all pairs meet in the end.
+        // Strides 11 and 3 are coprime to the grid's 36 features: all pairs meet in the end.
         set_heads(config, kHeads[cases.size() % kHeads.size()]);
         config.layout = kLayouts[cases.size() % kLayouts.size()];
         config.batch = 1 + static_cast<int64_t>(cases.size() % 2);

@@ -2,11 +2,13 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "core/dtype.h"
 #include "core/mask.h"
 #include "core/philox.h"
 #include "core/sequences.h"
+#include "program/evaluate.h"
 #include "tests/support/attention_case.h"
 #include "tests/support/visible_pairs.h"
 
@@ -38,6 +40,15 @@ struct HeadProblem {
   int64_t num_queries() const { return sequence.q_len; }
   int64_t num_keys() const { return sequence.k_len; }
   float round(float value) const { return rounded(value, dtype); }
+  std::optional<program::Evaluator> score_program() const {
+    if (problem.score_program.program == nullptr) {
+      return std::nullopt;
+    }
+    return program::Evaluator(problem.score_program);
+  }
+  ProgramPoint point(int64_t query, int64_t key, float score) const {
+    return program::point_of(problem, sequence, head, query, key, score);
+  }
 
   void append_row(const View& view, int64_t batch, int64_t seq, int64_t view_head,
                   const float* factors, Matrix& rows) const {
@@ -125,6 +136,7 @@ float added_bias(const HeadProblem& at, int64_t query, int64_t key) {
 struct Weights {
   Matrix p;           // softmax, rounded
   Matrix tanh;        // of score / softcap
+  Matrix raw;         // what the score program reads
   Matrix multiplier;  // of dropout
   Matrix lse;         // [queries]
   Matrix sink;        // [queries], of the softmax
@@ -158,6 +170,7 @@ void softmax(const HeadProblem& at, Matrix& scores, Weights& weights) {
 Weights weights_of(const HeadProblem& at) {
   const Problem& problem = at.problem;
   const int64_t num_keys = at.num_keys();
+  std::optional<program::Evaluator> program = at.score_program();
   Weights weights;
   Matrix scores = times_transposed(at, at.queries(problem.q, problem.descale.q),
                                    at.keys(problem.k, problem.descale.k), at.num_queries(),
@@ -170,8 +183,12 @@ Weights weights_of(const HeadProblem& at) {
         weights.tanh.push_back(at.round(std::tanh(at.round(score / problem.softcap))));
         score = at.round(weights.tanh.back() * problem.softcap);
       }
-      score = sees(problem, at.sequence, at.head, i, j) ? at.round(score + added_bias(at, i, j))
-                                                        : kMinusInfinity;
+      const bool is_seen = sees(problem, at.sequence, at.head, i, j);
+      weights.raw.push_back(score);
+      if (program && is_seen) {
+        score = at.round(static_cast<float>(program->value(at.point(i, j, score))));
+      }
+      score = is_seen ? at.round(score + added_bias(at, i, j)) : kMinusInfinity;
       const float probability = problem.dropout.probability;
       const bool kept =
           probability == 0 || core::is_kept(problem.dropout, at.sequence.index, at.head, i, j);
@@ -202,6 +219,10 @@ class ScoreGradients {
     if (problem.sink.logits != nullptr) {
       out.d_sink.assign(static_cast<size_t>(q.heads), 0.0f);
     }
+    for (int32_t i = 0; i < problem.score_program.num_tensors; ++i) {
+      out.d_tensors.emplace_back(
+          static_cast<size_t>(num_elements(problem.score_program.tensors[i])), 0.0f);
+    }
   }
 
   void add(const HeadProblem& at, int64_t query, int64_t key, float dx) {
@@ -217,6 +238,14 @@ class ScoreGradients {
       const int64_t batch = problem_.alibi.stride_batch == 0 ? 0 : sequence.batch;
       out_.d_slopes[static_cast<size_t>(batch * problem_.q.heads + at.head)] -=
           dx * static_cast<float>(core::alibi_distance(sequence, query, key));
+    }
+  }
+  void add_tensors(program::Evaluator& program, const ProgramPoint& point, float dx) {
+    std::vector<program::ElementGradient> reads;
+    program.d_tensors(point, reads);
+    for (const program::ElementGradient& read : reads) {
+      out_.d_tensors[static_cast<size_t>(read.tensor)][static_cast<size_t>(read.element)] +=
+          dx * static_cast<float>(read.value);
     }
   }
   void add_sink(const HeadProblem& at, float gradient) {
@@ -235,6 +264,7 @@ class ScoreGradients {
 Matrix score_gradient(const HeadProblem& at, const Weights& weights, const Matrix& d_dropped,
                       const LseView& d_lse, ScoreGradients& sums) {
   const int64_t num_keys = at.num_keys();
+  std::optional<program::Evaluator> program = at.score_program();
   Matrix ds(d_dropped.size());
   for (int64_t i = 0; i < at.num_queries(); ++i) {
     float mean = 0;
@@ -253,6 +283,11 @@ Matrix score_gradient(const HeadProblem& at, const Weights& weights, const Matri
       const auto at_ij = static_cast<size_t>(i * num_keys + j);
       float gradient = at.round(weights.p[at_ij] * (ds[at_ij] - mean));
       sums.add(at, i, j, gradient);
+      if (program && gradient != 0.0f) {
+        const ProgramPoint point = at.point(i, j, weights.raw[at_ij]);
+        sums.add_tensors(*program, point, gradient);
+        gradient = at.round(gradient * static_cast<float>(program->d_score(point)));
+      }
       if (at.problem.softcap > 0 && gradient != 0.0f) {
         gradient = at.round(gradient * (1 - weights.tanh[at_ij] * weights.tanh[at_ij]));
       }
@@ -337,7 +372,11 @@ PlainResults plain_formula(const Problem& problem, const View& d_o, const LseVie
       }
     }
   }
-  for (std::vector<float>* sum : {&out.d_bias, &out.d_slopes, &out.d_sink}) {
+  std::vector<std::vector<float>*> sums_to_round{&out.d_bias, &out.d_slopes, &out.d_sink};
+  for (std::vector<float>& sum : out.d_tensors) {
+    sums_to_round.push_back(&sum);
+  }
+  for (std::vector<float>* sum : sums_to_round) {
     for (float& value : *sum) {
       value = rounded(value, d_o.dtype);
     }

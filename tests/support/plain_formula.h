@@ -13,6 +13,7 @@ namespace regard::testing {
 // axes that the bias broadcasts, d_slopes [B or 1, Hq], d_sink [Hq], empty without such a term.
 struct PlainResults {
   std::vector<float> o, lse, dq, dk, dv, d_bias, d_slopes, d_sink;
+  std::vector<std::vector<float>> d_tensors;  // of the score program
 };
 
 // Rounds to the dtype of d_o. Without a backward (pages, f8_e4m3) only o and lse are filled.

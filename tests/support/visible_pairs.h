@@ -1,4 +1,4 @@
-// Which keys a query may see, from the definitions of Problem's fields, masks by programs aside.
+// Which keys a query may see, from the definitions of Problem's fields.
 #pragma once
 
 #include "core/sequences.h"
