@@ -15,11 +15,11 @@ namespace regard::cpu::HWY_NAMESPACE {
 
 // Where one read's gradient goes.
 struct ReadSum {
-  const program::ReadDerivative* read;
-  const ProgramTensor* tensor;
-  double* sums;        // of the slot
-  int64_t strides[4];  // of the contiguous tensor
-  bool is_row;         // the element depends on the row alone: lanes are summed over keys first
+  const program::ReadDerivative* read = nullptr;
+  const ProgramTensor* tensor = nullptr;
+  double* sums = nullptr;   // of the slot
+  int64_t strides[4] = {};  // of the contiguous tensor
+  bool is_row = true;  // the element depends on the row alone: lanes are summed over keys first
   HWY_ALIGN float lane_sums[kStripLanes] = {};
 };
 
@@ -28,7 +28,10 @@ inline ReadSum read_sum(const ScoreStrip& strip, const program::ReadDerivative& 
   const BoundProgram& bound = strip.problem->score_program;
   const program::Graph& graph = bound.program->code().graph;
   const program::Node& node = graph.node(read.node);
-  ReadSum sum{&read, &bound.tensors[node.tensor], sums.slot(node.tensor, slot), {}, true};
+  ReadSum sum;
+  sum.read = &read;
+  sum.tensor = &bound.tensors[node.tensor];
+  sum.sums = sums.slot(node.tensor, slot);
   int64_t stride = 1;
   for (int axis = node.num_operands - 1; axis >= 0; --axis) {
     sum.strides[axis] = stride;
@@ -96,6 +99,9 @@ inline void add_lanes(const ScoreStrip& strip, const StripProgram& program, cons
   }
 }
 
+// Reads whose sums are kept at the same time (2 KiB on the stack).
+inline constexpr size_t kReadsAtOnce = 8;
+
 // Adds one strip's part. `raw`: scores before the program, log2 units; `d_out`: gradient of the
 // program's result, P * (dP - delta), 0 where the pair is masked; both with the strip's strides.
 // The strips of one slot must come in the same order whatever the threads.
@@ -104,16 +110,23 @@ inline void add_tensor_gradients(const ScoreStrip& strip, const float* raw, cons
   const BoundProgram& bound = strip.problem->score_program;
   const program::Code& code = bound.program->code();
   StripProgram program(strip, bound, code.d_reads_schedule, raw, memory);
-  for (const program::ReadDerivative& read : code.d_reads) {
-    ReadSum sum = read_sum(strip, read, slot, sums);
-    if (sum.sums == nullptr) {
-      continue;
+  for (size_t first = 0; first < code.d_reads.size(); first += kReadsAtOnce) {
+    const size_t count = std::min(kReadsAtOnce, code.d_reads.size() - first);
+    ReadSum reads[kReadsAtOnce];
+    for (size_t i = 0; i < count; ++i) {
+      reads[i] = read_sum(strip, code.d_reads[first + i], slot, sums);
     }
     program.run([&](int64_t key, int64_t num_keys) {
-      add_chunk(strip, program, key, num_keys, d_out, sum);
+      for (size_t i = 0; i < count; ++i) {
+        if (reads[i].sums != nullptr) {
+          add_chunk(strip, program, key, num_keys, d_out, reads[i]);
+        }
+      }
     });
-    if (sum.is_row) {
-      add_lanes(strip, program, sum);
+    for (size_t i = 0; i < count; ++i) {
+      if (reads[i].sums != nullptr && reads[i].is_row) {
+        add_lanes(strip, program, reads[i]);
+      }
     }
   }
 }

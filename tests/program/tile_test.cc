@@ -219,6 +219,8 @@ TEST_P(ProgramTile, TensorGradients_AreSumsOverPairs) {
       "score * table[min(h, 2), kv % 5] + row[kv % 4]",
       "tanh(score * row[0]) * row[0] + table[q % 3, abs(q - kv) % 5]",
       "q >= kv ? score + row[clamp(q - kv, 0, 3)] : score * row[1]",
+      "score * (row[0] + row[1] + row[2] + row[3] + table[0, 0] + table[0, 1] + table[0, 2] + "
+      "table[1, 0] + table[1, kv % 5] + row[q % 4])",
       "score",
   };
   for (const char* text : texts) {
