@@ -78,6 +78,32 @@ TEST(TilePlan, Documents_NeverMeet) {
   EXPECT_EQ(units[5].query_of(4), 1);
 }
 
+// A block mask of the lower triangle, three row tiles and one and a half key blocks each way.
+TEST(TilePlan, BlockMask_SkipsUnlistedBlocksAndTrimsTheOthers) {
+  Problem problem = square_problem(kBlockK * 3, 2, 1);
+  const int32_t row_offsets[] = {0, 1, 3};
+  const int32_t columns[] = {0, 0, 1};
+  const uint8_t is_full[] = {1, 1, 0};
+  problem.block_mask = {.row_offsets = row_offsets,
+                        .columns = columns,
+                        .is_full = is_full,
+                        .block_q = static_cast<int32_t>(kBlockQ * 3),
+                        .block_k = static_cast<int32_t>(kBlockK * 3 / 2),
+                        .num_rows = 2};
+  const Unit unit = units_of(problem).front();
+  const auto block_of = [&](int64_t tile_idx, int64_t block) {
+    return key_block_at(problem, unit, row_tile_at(problem, unit, tile_idx), block);
+  };
+  // Tiles 0 to 5 hold the first row of blocks (two heads a query), 6 to 11 the second.
+  EXPECT_EQ(block_of(0, 0).cover, Cover::full);
+  EXPECT_EQ(block_of(5, 1).cover, Cover::some);
+  EXPECT_EQ(block_of(5, 1).hi, kBlockK * 3 / 2);
+  EXPECT_EQ(block_of(5, 2).cover, Cover::none);
+  EXPECT_EQ(block_of(6, 0).cover, Cover::full);
+  EXPECT_EQ(block_of(6, 1).cover, Cover::listed);
+  EXPECT_EQ(block_of(11, 2).cover, Cover::listed);
+}
+
 // Every key interval, block by block, against the definition.
 TEST(TilePlan, BlocksOfAnyMask_CoverExactlyTheKeysRowsSee) {
   for (const Causal causal : {Causal::none, Causal::upper_left, Causal::lower_right}) {
