@@ -62,15 +62,16 @@ class Collector {
     return box;
   }
 
-  // Whether some block may hold pairs of other sequences: its part here must be told even where it
-  // sees nothing, else the block would pass for full.
+  // Whether some block may hold pairs of another sequence, whose rows and keys must both reach into
+  // it: its part here must be told even where it sees nothing, else the block would pass for full.
   bool may_be_shared(const BlockRange& blocks) const {
     const int64_t q_end = sequence_.q_begin + sequence_.q_len;
     const int64_t k_end = sequence_.k_begin + sequence_.k_len;
-    return blocks.row_lo * lists_.block_q < sequence_.q_begin ||
-           blocks.column_lo * lists_.block_k < sequence_.k_begin ||
-           (blocks.row_hi * lists_.block_q > q_end && q_end < problem_.q.seq) ||
-           (blocks.column_hi * lists_.block_k > k_end && k_end < problem_.k.seq);
+    const bool shares_rows = blocks.row_lo * lists_.block_q < sequence_.q_begin ||
+                             (blocks.row_hi * lists_.block_q > q_end && q_end < problem_.q.seq);
+    const bool shares_keys = blocks.column_lo * lists_.block_k < sequence_.k_begin ||
+                             (blocks.column_hi * lists_.block_k > k_end && k_end < problem_.k.seq);
+    return shares_rows && shares_keys;
   }
 
   void look(const BlockRange& blocks) {

@@ -74,8 +74,9 @@ TEST(BlockMask, OfRandomPrograms_IsExact) {
   }
 }
 
-TEST(BlockMask, OfPackedRows_CountsInsideDocuments) {
-  const Program mask = mask_program("q >= kv && q - kv < 9 || doc[q] == 3");
+// What a mask over packed rows must give; `sees` gets the document and the positions inside it.
+template <class Sees>
+void expect_packed_blocks(const Program& mask, const Sees& sees) {
   const std::vector<int32_t> q_offsets = {0, 5, 5, 23, 40, 77}, k_offsets = {0, 7, 9, 20, 55, 80};
   for (const int32_t block : {1, 4, 16, 33, 128}) {
     BlockMaskShape shape{.q_len = 77, .k_len = 80, .block_q = block, .block_k = block};
@@ -89,10 +90,23 @@ TEST(BlockMask, OfPackedRows_CountsInsideDocuments) {
       const int32_t i = document(q_offsets, token), j = document(k_offsets, key);
       if (i != j) return -1;
       const int64_t q = token - q_offsets[static_cast<size_t>(i)];
-      const int64_t kv = key - k_offsets[static_cast<size_t>(j)];
-      return (q >= kv && q - kv < 9) || i == 3 ? 1 : 0;
+      return sees(i, q, key - k_offsets[static_cast<size_t>(j)]) ? 1 : 0;
     });
     EXPECT_EQ(create_block_mask(BoundProgram{&mask}, shape).to_dense(), expected) << block;
+  }
+}
+
+TEST(BlockMask, OfPackedRows_CountsInsideDocuments) {
+  expect_packed_blocks(
+      mask_program("q >= kv && q - kv < 9 || doc[q] == 3"),
+      [](int32_t i, int64_t q, int64_t kv) { return (q >= kv && q - kv < 9) || i == 3; });
+}
+
+// A block of which one document sees all and its neighbour nothing is not full.
+TEST(BlockMask, OfPackedRows_KnowsBlocksThatDocumentsShare) {
+  for (const int32_t odd : {0, 1}) {
+    expect_packed_blocks(mask_program(odd == 0 ? "doc[q] % 2 == 0" : "doc[q] % 2 == 1"),
+                         [odd](int32_t i, int64_t, int64_t) { return i % 2 == odd; });
   }
 }
 

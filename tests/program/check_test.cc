@@ -79,6 +79,12 @@ TEST(Check, MaskedPairs_MayReadAnything) {
   causal.causal = Causal::upper_left;
   EXPECT_EQ(fault_of_score("score + t[q - kv]", causal, 40), "");
   EXPECT_NE(fault_of_score("score + t[q - kv]", causal, 39), "");
+  EXPECT_EQ(fault_of_score("score + t[q + kv]", causal, 79), "");  // 78 at the last pair alone
+  EXPECT_THAT(fault_of_score("score + t[q + kv]", causal, 78), HasSubstr("query 39, key 39"));
+  // Boxes of other proportions than the diagonal's.
+  Problem wide = shapes(40, 64);
+  wide.causal = Causal::upper_left;
+  EXPECT_THAT(fault_of_score("score + t[q + kv]", wide, 78), HasSubstr("query 39, key 39"));
   causal.window.left = 5;
   EXPECT_EQ(fault_of_score("score + t[q - kv]", causal, 6), "");
 
