@@ -1,12 +1,12 @@
 #include "cpu/attn_decode_cpu.h"
 
-#include <algorithm>
 #include <atomic>
 #include <vector>
 
 #include "cpu/highway_targets.h"
 #include "cpu/scratch.h"
 #include "cpu/task_queue.h"
+#include "cpu/unowned.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/attn_decode_cpu.cc"
@@ -69,42 +69,8 @@ namespace regard::cpu {
 
 HWY_EXPORT(decode);
 
-namespace {
-
-// O and LSE of rows that belong to no document.
-void write_empty_row(const ForwardOutputs& outputs, int64_t seq) {
-  for (int64_t head = 0; head < outputs.o.heads; ++head) {
-    const int64_t row = core::row_offset(outputs.o, 0, seq, head);
-    for (int64_t i = 0; i < outputs.o.dim; ++i) {
-      core::store(outputs.o.data, outputs.o.dtype, row + i, 0.0f);
-    }
-    if (outputs.lse.data != nullptr) {
-      outputs.lse.data[head * outputs.lse.stride_head + seq] =
-          -std::numeric_limits<float>::infinity();
-    }
-  }
-}
-
-void write_unowned_rows(const Problem& problem, const ForwardOutputs& outputs) {
-  if (problem.documents.q_lengths == nullptr) {
-    return;
-  }
-  std::vector<bool> is_owned(static_cast<size_t>(problem.q.seq));
-  for (int64_t index = 0; index < core::num_sequences(problem); ++index) {
-    const core::Sequence sequence = core::sequence_at(problem, index);
-    std::fill_n(is_owned.begin() + sequence.q_begin, sequence.q_len, true);
-  }
-  for (int64_t seq = 0; seq < problem.q.seq; ++seq) {
-    if (!is_owned[static_cast<size_t>(seq)]) {
-      write_empty_row(outputs, seq);
-    }
-  }
-}
-
-}  // namespace
-
 void attn_decode_cpu(const ForwardCall& call) {
-  write_unowned_rows(*call.problem, *call.outputs);
+  write_unowned_outputs(*call.problem, *call.outputs);
   HWY_DYNAMIC_DISPATCH(decode)(call);
 }
 

@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "core/dtype.h"
+#include "core/block_mask.h"
 #include "core/mask.h"
 #include "core/philox.h"
 #include "cpu/attn_decode_cpu.h"
@@ -55,44 +55,36 @@ inline void add_alibi_to_row(const Problem& problem, const Unit& unit, const Dec
   }
 }
 
-// Keys [lo, hi) of the sequence; masks and biases count over the whole row of a batch.
-inline void add_bias_to_row(const Problem& problem, const Unit& unit, const DecodeRow& row,
-                            const core::KeyInterval& keys, float* HWY_RESTRICT scores_of_key_0) {
-  const BiasTensor& bias = problem.bias;
-  const int64_t begin = unit.sequence.batch * bias.stride_batch + row.head * bias.stride_head +
-                        (unit.sequence.q_begin + row.query) * bias.stride_q +
-                        unit.sequence.k_begin * bias.stride_k;
-  for (int64_t key = keys.lo; key < keys.hi; ++key) {
-    scores_of_key_0[key] +=
-        bias_in_log2(core::load(bias.data, bias.dtype, begin + key * bias.stride_k));
-  }
-}
-
-inline void mask_row(const Problem& problem, const Unit& unit, const DecodeRow& row,
-                     const core::KeyInterval& keys, float* HWY_RESTRICT scores_of_key_0) {
-  const MaskTensor& mask = problem.mask;
-  const uint8_t* allowed =
-      mask.data + unit.sequence.batch * mask.stride_batch + row.head * mask.stride_head +
-      (unit.sequence.q_begin + row.query) * mask.stride_q + unit.sequence.k_begin * mask.stride_k;
-  for (int64_t key = keys.lo; key < keys.hi; ++key) {
-    scores_of_key_0[key] = allowed[key * mask.stride_k] != 0 ? scores_of_key_0[key] : kMasked;
+// Adds a bias, or masks, keys `seen` of a block; both tensors count over the whole row of a batch.
+template <class Rows>
+void apply_tensor_to_row(const Rows& rows, const Unit& unit, const DecodeRow& row,
+                         const core::KeyInterval& block, const core::KeyInterval& seen,
+                         float* HWY_RESTRICT scores) {
+  const auto& tensor = rows.tensor;
+  const int64_t begin = unit.sequence.batch * tensor.stride_batch + row.head * tensor.stride_head +
+                        (unit.sequence.q_begin + row.query) * tensor.stride_q +
+                        unit.sequence.k_begin * tensor.stride_k;
+  HWY_ALIGN float values[kDecodeKeys];
+  std::fill_n(values, kDecodeKeys, Rows::kNeutral);
+  rows.load(begin, seen.lo, seen.hi, values + (seen.lo - block.lo));
+  const F32 d;
+  for (int64_t i = 0; i < kDecodeKeys; i += kLanes) {
+    hn::Store(Rows::combine(hn::Load(d, scores + i), hn::Load(d, values + i)), d, scores + i);
   }
 }
 
 // Keys of blocks that the row's line of the block mask does not list become -inf.
 inline void mask_blocks_of_row(const Problem& problem, const Unit& unit, const DecodeRow& row,
-                               const core::KeyInterval& keys, float* HWY_RESTRICT scores_of_key_0) {
-  const BlockMaskView& blocks = problem.block_mask;
-  const int64_t line = (unit.sequence.batch * blocks.stride_batch + row.head * blocks.stride_head) *
-                           blocks.num_rows +
-                       (unit.sequence.q_begin + row.query) / blocks.block_q;
-  const int32_t* begin = blocks.columns + blocks.row_offsets[line];
-  const int32_t* end = blocks.columns + blocks.row_offsets[line + 1];
-  for (int64_t key = keys.lo; key < keys.hi;) {
-    const int64_t column = (unit.sequence.k_begin + key) / blocks.block_k;
-    const int64_t next = std::min(keys.hi, (column + 1) * blocks.block_k - unit.sequence.k_begin);
-    if (!std::binary_search(begin, end, column)) {
-      std::fill(scores_of_key_0 + key, scores_of_key_0 + next, kMasked);
+                               const core::KeyInterval& block, const core::KeyInterval& seen,
+                               float* HWY_RESTRICT scores) {
+  const core::BlockRow listed = core::block_row_at(problem.block_mask, unit.sequence.batch,
+                                                   row.head, unit.sequence.q_begin + row.query);
+  const int64_t block_k = problem.block_mask.block_k;
+  for (int64_t key = seen.lo; key < seen.hi;) {
+    const int64_t column = (unit.sequence.k_begin + key) / block_k;
+    const int64_t next = std::min(seen.hi, (column + 1) * block_k - unit.sequence.k_begin);
+    if (!listed.lists(column)) {
+      std::fill(scores + (key - block.lo), scores + (next - block.lo), kMasked);
     }
     key = next;
   }
@@ -109,15 +101,14 @@ inline bool finish_scores(const Problem& problem, const Unit& unit, const Decode
   if (problem.alibi.slopes != nullptr) {
     add_alibi_to_row(problem, unit, row, block.lo, scores);
   }
-  float* scores_of_key_0 = scores - block.lo;
-  if (problem.bias.data != nullptr) {
-    add_bias_to_row(problem, unit, row, seen, scores_of_key_0);
+  if (problem.bias.data != nullptr && !seen.is_empty()) {
+    apply_tensor_to_row(BiasRows{problem.bias}, unit, row, block, seen, scores);
   }
-  if (problem.mask.data != nullptr) {
-    mask_row(problem, unit, row, seen, scores_of_key_0);
+  if (problem.mask.data != nullptr && !seen.is_empty()) {
+    apply_tensor_to_row(MaskRows{problem.mask}, unit, row, block, seen, scores);
   }
   if (problem.block_mask.row_offsets != nullptr) {
-    mask_blocks_of_row(problem, unit, row, seen, scores_of_key_0);
+    mask_blocks_of_row(problem, unit, row, block, seen, scores);
   }
   const bool has_limit = seen.hi - seen.lo < kDecodeKeys;
   if (has_limit) {
