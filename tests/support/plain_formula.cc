@@ -10,72 +10,12 @@
 #include "core/sequences.h"
 #include "program/evaluate.h"
 #include "tests/support/attention_case.h"
+#include "tests/support/plain_head.h"
+#include "tests/support/plain_score_gradients.h"
 #include "tests/support/visible_pairs.h"
 
 namespace regard::testing {
 namespace {
-
-using Matrix = std::vector<float>;  // row-major
-
-constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-
-float rounded(float value, DType dtype) {
-  switch (dtype) {
-    case DType::f16:
-      return core::f32_from_f16(core::f16_from_f32(value));
-    case DType::bf16:
-      return core::f32_from_bf16(core::bf16_from_f32(value));
-    default:
-      return value;
-  }
-}
-
-// One (sequence, query head) of the problem as dense matrices.
-struct HeadProblem {
-  const Problem& problem;
-  core::Sequence sequence;
-  int64_t head, kv_head;
-  DType dtype;  // of every intermediate result
-
-  int64_t num_queries() const { return sequence.q_len; }
-  int64_t num_keys() const { return sequence.k_len; }
-  float round(float value) const { return rounded(value, dtype); }
-  std::optional<program::Evaluator> score_program() const {
-    if (problem.score_program.program == nullptr) {
-      return std::nullopt;
-    }
-    return program::Evaluator(problem.score_program);
-  }
-  ProgramPoint point(int64_t query, int64_t key, float score) const {
-    return program::point_of(problem, sequence, head, query, key, score);
-  }
-
-  void append_row(const View& view, int64_t batch, int64_t seq, int64_t view_head,
-                  const float* factors, Matrix& rows) const {
-    const float factor = factors == nullptr
-                             ? 1.0f
-                             : factors[sequence.index * problem.descale.stride_batch + kv_head];
-    const int64_t row = core::row_offset(view, batch, seq, view_head);
-    for (int64_t d = 0; d < view.dim; ++d) {
-      rows.push_back(core::load(view.data, view.dtype, row + d) * factor);
-    }
-  }
-  Matrix queries(const View& view, const float* factors = nullptr) const {
-    Matrix rows;
-    for (int64_t i = 0; i < sequence.q_len; ++i) {
-      append_row(view, sequence.batch, sequence.q_begin + i, head, factors, rows);
-    }
-    return rows;
-  }
-  Matrix keys(const View& view, const float* factors) const {
-    Matrix rows;
-    for (int64_t j = 0; j < sequence.k_len; ++j) {
-      const core::KeyPlace place = core::key_place(problem, sequence, j);
-      append_row(view, place.batch, place.seq, kv_head, factors, rows);
-    }
-    return rows;
-  }
-};
 
 // [m, n] = A [m, k] B [n, k]^T, rounded
 Matrix times_transposed(const HeadProblem& at, const Matrix& a, const Matrix& b, int64_t m,
@@ -199,70 +139,9 @@ Weights weights_of(const HeadProblem& at) {
   return weights;
 }
 
-// Sums the gradients of what is added to scores.
-class ScoreGradients {
- public:
-  ScoreGradients(const Problem& problem, PlainResults& out) : problem_(problem), out_(out) {
-    const View &q = problem.q, &k = problem.k;
-    const auto extent = [](int64_t stride, int64_t length) { return stride == 0 ? 1 : length; };
-    if (const BiasTensor& bias = problem.bias; bias.data != nullptr) {
-      heads_ = extent(bias.stride_head, q.heads);
-      sq_ = extent(bias.stride_q, q.seq);
-      sk_ = extent(bias.stride_k, k.seq);
-      out.d_bias.assign(
-          static_cast<size_t>(extent(bias.stride_batch, q.batch) * sq_ * heads_ * sk_), 0.0f);
-    }
-    if (problem.alibi.slopes != nullptr) {
-      out.d_slopes.assign(
-          static_cast<size_t>(extent(problem.alibi.stride_batch, q.batch) * q.heads), 0.0f);
-    }
-    if (problem.sink.logits != nullptr) {
-      out.d_sink.assign(static_cast<size_t>(q.heads), 0.0f);
-    }
-    for (int32_t i = 0; i < problem.score_program.num_tensors; ++i) {
-      out.d_tensors.emplace_back(
-          static_cast<size_t>(num_elements(problem.score_program.tensors[i])), 0.0f);
-    }
-  }
-
-  void add(const HeadProblem& at, int64_t query, int64_t key, float dx) {
-    const core::Sequence& sequence = at.sequence;
-    if (const BiasTensor& bias = problem_.bias; bias.data != nullptr) {
-      const int64_t batch = bias.stride_batch == 0 ? 0 : sequence.batch;
-      const int64_t row = bias.stride_q == 0 ? 0 : sequence.q_begin + query;
-      const int64_t head = bias.stride_head == 0 ? 0 : at.head;
-      const int64_t column = bias.stride_k == 0 ? 0 : sequence.k_begin + key;
-      out_.d_bias[static_cast<size_t>(((batch * sq_ + row) * heads_ + head) * sk_ + column)] += dx;
-    }
-    if (problem_.alibi.slopes != nullptr) {
-      const int64_t batch = problem_.alibi.stride_batch == 0 ? 0 : sequence.batch;
-      out_.d_slopes[static_cast<size_t>(batch * problem_.q.heads + at.head)] -=
-          dx * static_cast<float>(core::alibi_distance(sequence, query, key));
-    }
-  }
-  void add_tensors(program::Evaluator& program, const ProgramPoint& point, float dx) {
-    std::vector<program::ElementGradient> reads;
-    program.d_tensors(point, reads);
-    for (const program::ElementGradient& read : reads) {
-      out_.d_tensors[static_cast<size_t>(read.tensor)][static_cast<size_t>(read.element)] +=
-          dx * static_cast<float>(read.value);
-    }
-  }
-  void add_sink(const HeadProblem& at, float gradient) {
-    if (problem_.sink.logits != nullptr) {
-      out_.d_sink[static_cast<size_t>(at.head)] += gradient;
-    }
-  }
-
- private:
-  const Problem& problem_;
-  PlainResults& out_;
-  int64_t heads_ = 0, sq_ = 0, sk_ = 0;
-};
-
 // dS from dP, both [queries, keys]; also multiplies by the scale.
 Matrix score_gradient(const HeadProblem& at, const Weights& weights, const Matrix& d_dropped,
-                      const LseView& d_lse, ScoreGradients& sums) {
+                      const LseView& d_lse, PlainScoreGradients& sums) {
   const int64_t num_keys = at.num_keys();
   std::optional<program::Evaluator> program = at.score_program();
   Matrix ds(d_dropped.size());
@@ -335,7 +214,7 @@ HeadResults forward_head(const HeadProblem& at, PlainResults& out) {
 }
 
 void backward_head(const HeadProblem& at, const HeadResults& head, const View& d_o,
-                   const LseView& d_lse, ScoreGradients& sums, PlainResults& out) {
+                   const LseView& d_lse, PlainScoreGradients& sums, PlainResults& out) {
   const Problem& problem = at.problem;
   const core::Sequence& sequence = at.sequence;
   const int64_t sq = at.num_queries(), sk = at.num_keys();
@@ -361,7 +240,7 @@ PlainResults plain_formula(const Problem& problem, const View& d_o, const LseVie
   out.dq.assign(static_cast<size_t>(q.batch * q.seq * q.heads * q.dim), 0.0f);
   out.dk.assign(static_cast<size_t>(k.batch * k.seq * k.heads * k.dim), 0.0f);
   out.dv.assign(static_cast<size_t>(v.batch * v.seq * v.heads * v.dim), 0.0f);
-  ScoreGradients sums(problem, out);
+  PlainScoreGradients sums(problem, out);
   for (int64_t index = 0; index < core::num_sequences(problem); ++index) {
     for (int64_t head = 0; head < q.heads; ++head) {
       const HeadProblem at{problem, core::sequence_at(problem, index), head,
