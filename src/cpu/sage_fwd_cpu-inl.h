@@ -3,8 +3,8 @@
 //          kernel, P = exp(S - m), l the sum of unrounded P; LSE = m + log l + scale * q . mean(K).
 // Shapes   as attn_fwd_cpu.
 // Tiling   as attn_fwd_cpu: 96 merged rows by 192 keys, scores transposed [key, row]. Only the
-//          product Q K^T is another: int32 sums of pairs of int16 (or, with VNNI, quads of int8),
-//          converted once a tile with the two scales.
+//          product Q K^T is another: int32 sums of pairs of int16 (one instruction where the CPU
+//          has AVX-512 VNNI, two elsewhere), converted once a tile with the two scales.
 // Memory   int8 Q and K and their scales for the whole call (SageOperands); per unit K as panels of
 //          pairs and V^ as f32 strips; per thread Q strips of pairs and the buffers of the exact
 //          kernel.
@@ -134,10 +134,27 @@ inline void pack_sage_queries(const Problem& problem, const Unit& unit, const Sa
   }
 }
 
+// Whether one instruction multiplies pairs and adds them to a sum (AVX-512 VNNI, vpdpwssd).
+inline bool has_fused_pairs() {
+#if HWY_TARGET == HWY_AVX3
+  static const bool has_vnni = __builtin_cpu_supports("avx512vnni");
+  return has_vnni;
+#else
+  return false;
+#endif
+}
+
 // sum[i] + a pair of int16 times a pair of int16; `odd` is the second sum of targets that keep two.
+template <bool kFused>
 HWY_INLINE hn::Vec<I32> add_pairs(hn::Vec<I32> a, hn::Vec<I32> b, hn::Vec<I32> sum,
                                   hn::Vec<I32>& odd) {
   const I32 di;
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (kFused) {  // as text: the target's own flags do not include VNNI
+    asm("vpdpwssd %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
+    return sum;
+  }
+#endif
 #if HWY_TARGET == HWY_SCALAR  // has no pairs
   const auto x = static_cast<uint32_t>(hn::GetLane(a));
   const auto y = static_cast<uint32_t>(hn::GetLane(b));
@@ -162,7 +179,7 @@ HWY_INLINE hn::Vec<I32> sum_of_pairs(hn::Vec<I32> sum, hn::Vec<I32> odd) {
 
 // scores[key][lane] = (sum over words of panel . strip) * key scale * row scale + row shift, for
 // kTileRows keys.
-template <int kVectors>
+template <int kVectors, bool kFused>
 HWY_NOINLINE void int16_tile(const int32_t* HWY_RESTRICT panel, const int32_t* HWY_RESTRICT strip,
                              size_t num_words, const float* HWY_RESTRICT key_scales,
                              const float* HWY_RESTRICT row_scales,
@@ -191,7 +208,7 @@ HWY_NOINLINE void int16_tile(const int32_t* HWY_RESTRICT panel, const int32_t* H
       const VecI row = hn::Set(di, panel[r]);
       REGARD_UNROLL
       for (int v = 0; v < kVectors; ++v) {
-        acc[r][v] = add_pairs(row, columns[v], acc[r][v], odd[r][v]);
+        acc[r][v] = add_pairs<kFused>(row, columns[v], acc[r][v], odd[r][v]);
       }
     }
     panel += kTileRows;
@@ -216,11 +233,14 @@ inline void multiply_int8_scores(const SageKeys& keys, const SageQueries& querie
                                  size_t base, size_t lo, size_t hi, size_t strip, int vectors,
                                  float* scores) {
   const size_t lane = strip * kStripLanes;
+  auto* tile = vectors == 2 ? &int16_tile<2, false> : &int16_tile<1, false>;
+  if (has_fused_pairs()) {
+    tile = vectors == 2 ? &int16_tile<2, true> : &int16_tile<1, true>;
+  }
   for (size_t key = lo / kTileRows * kTileRows; key < hi; key += kTileRows) {
-    (vectors == 2 ? int16_tile<2> : int16_tile<1>)(keys.panels + (base + key) * num_words,
-                                                   queries.strips + lane * num_words, num_words,
-                                                   keys.scales + base + key, queries.scales + lane,
-                                                   queries.shifts + lane, scores + key * kBlockQ);
+    tile(keys.panels + (base + key) * num_words, queries.strips + lane * num_words, num_words,
+         keys.scales + base + key, queries.scales + lane, queries.shifts + lane,
+         scores + key * kBlockQ);
   }
 }
 
