@@ -30,9 +30,9 @@ uint8_t own_dependence(Op op) {
 }
 
 bool is_commutative(Op op) {
-  // Not min and max: they differ for NaN and for zeros of two signs.
-  return op == Op::add || op == Op::multiply || op == Op::equal || op == Op::logical_and ||
-         op == Op::logical_or;
+  // Not min and max, which differ for NaN and for zeros of two signs; not && and ||, whose left
+  // side guards the right one when the program is printed and read again.
+  return op == Op::add || op == Op::multiply || op == Op::equal;
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "program/code.h"
 #include "program/expression.h"
+#include "program/scanner.h"
 #include "regard/error.h"
 
 namespace regard {
@@ -58,14 +59,10 @@ constexpr std::array kBinary = {
 };
 constexpr int kTightestLevel = 5;
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
-
-class Parser {
+class Parser : private Scanner {
  public:
   Parser(std::string_view text, ProgramKind kind, const std::vector<TensorInfo>& tensors)
-      : text_(text), kind_(kind) {
+      : Scanner(text), kind_(kind) {
     for (const TensorInfo& tensor : tensors) {
       tensors_.push_back(std::make_shared<const TensorInfo>(tensor));
     }
@@ -85,48 +82,14 @@ class Parser {
     return fault_ ? nullptr : result;
   }
 
-  std::optional<ProgramFault> fault() const { return fault_; }
+  using Scanner::fault;
 
  private:
+  // The result after a fault is a constant, so that callers need not ask.
   ExpressionPtr fail(std::string message) { return fail_at(at_, std::move(message)); }
-
-  // The first fault counts; after it every rule returns without consuming. The result is a constant
-  // so that callers need not ask.
   ExpressionPtr fail_at(size_t at, std::string message) {
-    if (!fault_) {
-      fault_ = ProgramFault{at + 1, std::move(message)};
-    }
-    at_ = text_.size();
+    set_fault(at, std::move(message));
     return make_constant(ValueType::integer, 0.0, at + 1);
-  }
-
-  std::string found() const {
-    if (at_ >= text_.size()) return "the end of the program";
-    const size_t length = is_letter(text_[at_]) ? name_length() : 1;
-    return std::string("'").append(text_.substr(at_, length)).append("'");
-  }
-
-  size_t name_length() const {
-    size_t end = at_;
-    while (end < text_.size() && (is_letter(text_[end]) || is_digit(text_[end]))) ++end;
-    return end - at_;
-  }
-
-  void skip_blanks() {
-    while (at_ < text_.size() && is_blank(text_[at_])) ++at_;
-  }
-
-  bool accept(std::string_view token) {
-    skip_blanks();
-    if (text_.substr(at_, token.size()) != token) return false;
-    at_ += token.size();
-    return true;
-  }
-
-  bool expect(std::string_view token) {
-    if (accept(token)) return true;
-    fail(std::string("expected '").append(token).append("', found ").append(found()));
-    return false;
   }
 
   // An operation that began at `start`, or the fault of its types.
@@ -329,12 +292,9 @@ class Parser {
     return message.empty() ? result : fail_at(start, message);
   }
 
-  std::string_view text_;
   ProgramKind kind_;
   std::vector<std::shared_ptr<const TensorInfo>> tensors_;
-  size_t at_ = 0;
   int nesting_ = 0;
-  std::optional<ProgramFault> fault_;
 };
 
 // The division that every pair does by a constant zero; null when there is none.

@@ -127,6 +127,17 @@ TEST(Derivative, OfTensorElements_AgreesWithFiniteDifferences) {
   }
 }
 
+// && and || keep their sides: the left one guards the right one.
+TEST(Print, Guards_StayInFront) {
+  EXPECT_EQ(mask_program("kv == 3 && q / (kv - q) == 1 || q == 1 / (q - kv)").text(),
+            mask_program("(kv == 3 && q / (kv - q) == 1) || q == 1 / (q - kv)").text());
+  const Program guarded = mask_program("exp(q) <= 2 && 1 / (q * 0.0) > 1 && kv == 2");
+  EXPECT_TRUE(parse_program(guarded.text(), ProgramKind::mask, {}).program) << guarded.text();
+  const Program repeated =
+      score_program("30 * tanh(score <= 2 && abs(q % .0)) <= 2 && abs(q % .0)");
+  EXPECT_TRUE(parse_program(repeated.text(), ProgramKind::score, {}).program) << repeated.text();
+}
+
 TEST(Print, Text_ParsesToTheSameValues) {
   std::mt19937 random(13);
   const RandomTensors tensors(4);

@@ -25,9 +25,12 @@ std::vector<TensorInfo> infos() {
           {"bucket", ElementType::integer, 1}};
 }
 
+std::string_view input;  // the text at hand, for the report
+
 void require(bool holds, const char* what) {
   if (!holds) {
-    std::fprintf(stderr, "program_fuzz: %s\n", what);
+    std::fprintf(stderr, "program_fuzz: %s: %.*s\n", what, static_cast<int>(input.size()),
+                 input.data());
     std::abort();
   }
 }
@@ -81,6 +84,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   const auto kind = data[0] % 2 == 0 ? regard::ProgramKind::score : regard::ProgramKind::mask;
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
+  regard::input = text;
   const regard::ParsedProgram parsed = regard::parse_program(text, kind, regard::infos());
   regard::require(parsed.program.has_value() != parsed.fault.has_value(),
                   "neither a program nor a fault");
