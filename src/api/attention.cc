@@ -57,6 +57,9 @@ std::string why_unsupported(Backend backend, const Problem& problem) {
   std::string reason;
   run_guarded([&] {
     const Problem valid = api::validated(problem);
+    if (backend == Backend::automatic) {
+      reason = api::why_none_serves(valid, nullptr);
+    }
     for (const api::BackendEntry& entry : api::backends()) {
       if (entry.backend == backend) {
         reason = entry.why_unsupported(valid);

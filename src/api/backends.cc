@@ -74,16 +74,7 @@ std::string why_unsupported(const BackendEntry& entry, const Problem& problem,
   return entry.why_unsupported(problem);
 }
 
-const BackendEntry& choose_backend(Backend backend, const Problem& problem,
-                                   const BackwardTensors* tensors) {
-  if (backend != Backend::automatic) {
-    const BackendEntry& entry = find_backend(backend);
-    if (const std::string reason = why_unsupported(entry, problem, tensors); !reason.empty()) {
-      throw Error(ErrorCode::unsupported,
-                  std::string(entry.name) + ": " + reason + " [" + describe(problem) + "]");
-    }
-    return entry;
-  }
+std::string why_none_serves(const Problem& problem, const BackwardTensors* tensors) {
   std::string reasons;
   for (const BackendEntry& entry : kBackends) {
     if (!entry.is_automatic) {
@@ -91,14 +82,32 @@ const BackendEntry& choose_backend(Backend backend, const Problem& problem,
     }
     const std::string reason = why_unsupported(entry, problem, tensors);
     if (reason.empty()) {
-      return entry;
+      return "";
     }
     reasons += "; " + std::string(entry.name) + ": " + reason;
   }
-  throw Error(ErrorCode::unsupported, "no back end serves this problem [" + describe(problem) +
-                                          "]" + reasons +
-                                          "; the reference, which is slow, must be asked for by "
-                                          "name");
+  return "no back end serves this problem" + reasons +
+         "; the reference, which is slow, must be asked for by name";
+}
+
+const BackendEntry& choose_backend(Backend backend, const Problem& problem,
+                                   const BackwardTensors* tensors) {
+  const auto refusal = [&problem](const std::string& reason) {
+    return Error(ErrorCode::unsupported, reason + " [" + describe(problem) + "]");
+  };
+  if (backend != Backend::automatic) {
+    const BackendEntry& entry = find_backend(backend);
+    if (const std::string reason = why_unsupported(entry, problem, tensors); !reason.empty()) {
+      throw refusal(std::string(entry.name) + ": " + reason);
+    }
+    return entry;
+  }
+  for (const BackendEntry& entry : kBackends) {
+    if (entry.is_automatic && why_unsupported(entry, problem, tensors).empty()) {
+      return entry;
+    }
+  }
+  throw refusal(why_none_serves(problem, tensors));
 }
 
 }  // namespace regard::api

@@ -1,4 +1,4 @@
-// The ordered list of back ends: fastest first, the reference last.
+// The ordered list of back ends: fastest first, those that must be asked for by name last.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +26,10 @@ std::span<const BackendEntry> backends();
 // can.
 std::string why_unsupported(const BackendEntry& entry, const Problem& problem,
                             const BackwardTensors* tensors);
+
+// The same where the user left the choice open: the reasons of all automatic entries; empty when
+// one of them can.
+std::string why_none_serves(const Problem& problem, const BackwardTensors* tensors);
 
 // The entry that computes the forward (`tensors` null) or backward of `problem`: the named one, or
 // the first automatic one that can. Throws Error(unsupported) with the reasons where there is none.

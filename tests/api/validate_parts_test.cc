@@ -244,6 +244,10 @@ TEST(AutomaticChoice, NoBackEndServes_NamesEachReason) {
     EXPECT_THAT(message, ::testing::HasSubstr("cpu_tiled: head size 600"));
     EXPECT_THAT(message, ::testing::HasSubstr("reference"));
   }
+  call.problem.quantization.scores = ScoreFormat::int8;
+  EXPECT_THAT(why_unsupported(Backend::automatic, call.problem),
+              ::testing::HasSubstr("cpu_decode: int8 scores"));
+  EXPECT_EQ(why_unsupported(Backend::automatic, Call().problem), "");
 }
 
 }  // namespace
