@@ -157,6 +157,29 @@ INSTANTIATE_TEST_SUITE_P(All, LearnedGallery,
                          })),
                          title);
 
+// The texts that the documentation gives for programs that the gallery writes as lambdas.
+TEST(Flex, TextsOfTheDocumentation_AreTheLambdas) {
+  const std::vector<TensorInfo> tensors = {{"prefix", ElementType::integer}, {"table"}};
+  const std::vector<std::pair<std::string, std::string>> texts = {
+      {"causal", "q >= kv"},
+      {"softcap", "2.0 * tanh(score / 2.0)"},
+      {"prefix_lm", "kv <= q || kv < prefix[b]"},
+      {"neighbourhood_1d",
+       "kv >= clamp(q - 3, 0, kv_len - 7) && kv < clamp(q - 3, 0, kv_len - 7) + 7"},
+      {"neighbourhood_2d",
+       "abs(kv / 10 - clamp(q / 10, 2, 4)) <= 2 && abs(kv % 10 - clamp(q % 10, 1, 8)) <= 1"},
+  };
+  for (const auto& [name, text] : texts) {
+    for (const Example& example : test::gallery()) {
+      if (example.name != name) continue;
+      const bool is_score = example.score.has_value();
+      const Program& lambda = is_score ? *example.score : *example.mask;
+      EXPECT_EQ((is_score ? score_program(text, tensors) : mask_program(text, tensors)).text(),
+                lambda.text());
+    }
+  }
+}
+
 // A learned sink logit is a rescaling by the LSE: O * sigmoid(LSE - sink).
 TEST(Flex, LseAndASinkLogit_GiveAttentionWithASink) {
   const FlexOperands operands(FlexShape{}, 6);

@@ -133,6 +133,19 @@ TEST_F(RuleMachine, Rule19_FlashOrSageInFp32OnAGpu_SetsTheCast) {
   expect_none(check("sdp_attention: true\nbf16: false\n", "ampere"), 19);
 }
 
+TEST_F(RuleMachine, Rule17_WrongTypesAndSureDivisionsByZero_AreFound) {
+  const std::string tensors = "flex_tensors:\n  slopes: alibi\n  table: t.safetensors#t\n";
+  const std::string flex = "flex_attention: true\n" + tensors;
+  expect_one(check(flex + "flex_score_mod: \"score + slopes[score]\"\n"), 17, Severity::error,
+             "flex_score_mod", 5, {"character 9", "floor"});
+  expect_one(check(flex + "flex_score_mod: \"score + slopes[h, q]\"\n"), 17, Severity::error,
+             "flex_score_mod", 5, {"character 9", "1 axes"});
+  expect_one(check(flex + "flex_mask_mod: \"q % 0 == kv\"\n"), 17, Severity::error, "flex_mask_mod",
+             5, {"character 3", "division by zero"});
+  // What a file holds is not known yet: real, integer, of any rank.
+  expect_none(check(flex + "flex_score_mod: \"score + slopes[table[h, q]] * table[h, kv]\"\n"), 17);
+}
+
 TEST_F(RuleMachine, Rule21_MaskThatSeesLaterKeys_IsNoted) {
   const std::string flex = "flex_attention: true\nsequence_len: 4096\n";
   for (const std::string mask : {"kv < 4 || q >= kv", "q - kv < 1024", "1",
