@@ -103,6 +103,22 @@ std::vector<BenchCase> decode_cases() {
   return cases;
 }
 
+// What terms of scores cost, and their gradients.
+void add_score_term_cases(std::vector<BenchCase>& cases) {
+  for (const Terms terms :
+       {Terms::none, Terms::mask, Terms::bias, Terms::d_bias, Terms::d_slopes}) {
+    for (const int threads : {1, 2}) {
+      for (const bool is_backward : {false, true}) {
+        cases.push_back({is_backward,
+                         Backend::cpu_tiled,
+                         DType::f32,
+                         {1, 4, 4, 1024, 1024, 64, Causal::none, -1, terms},
+                         threads});
+      }
+    }
+  }
+}
+
 std::vector<BenchCase> bench_cases() {
   std::vector<Shape> shapes;
   for (const Causal causal : {Causal::none, Causal::lower_right}) {
@@ -113,6 +129,7 @@ std::vector<BenchCase> bench_cases() {
   shapes.push_back({1, 9, 3, 2048, 2048, 64, Causal::lower_right});
   shapes.push_back({1, 8, 8, 4096, 4096, 64, Causal::lower_right, 512});
   std::vector<BenchCase> cases = decode_cases();
+  add_score_term_cases(cases);
   for (const Backend backend : {Backend::cpu_tiled, Backend::cpu_sage, Backend::cpu_eager}) {
     for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
       for (const Shape& shape : shapes) {

@@ -49,7 +49,9 @@ std::string id_of(const Shape& shape) {
     id += (id.empty() ? "" : ".") + std::to_string(extent);
   }
   id += shape.causal == Causal::none ? "/full" : "/causal";
-  return shape.window_left < 0 ? id : id + "_window" + std::to_string(shape.window_left);
+  id += shape.window_left < 0 ? "" : "_window" + std::to_string(shape.window_left);
+  constexpr const char* kTerms[] = {"", "_mask", "_bias", "_dbias", "_dslopes"};
+  return id + kTerms[static_cast<int>(shape.terms)];
 }
 
 double forward_flops(const Shape& shape) {
@@ -87,16 +89,45 @@ BenchProblem::BenchProblem(const Shape& shape, DType dtype, Backend backend) {
   if (backend == Backend::cpu_sage) {
     problem_.quantization = {.scores = ScoreFormat::int8, .values = ValueFormat::f16};
   }
+  add_terms(shape);
+}
+
+void BenchProblem::add_terms(const Shape& shape) {
+  std::mt19937 random(kSeed);
+  const int64_t matrix = shape.q_len * shape.k_len;
+  const auto entries = static_cast<size_t>(shape.q_heads * matrix);
+  if (shape.terms == Terms::mask) {
+    mask_.resize(entries);
+    std::generate(mask_.begin(), mask_.end(), [&] { return random() % 4 != 0; });
+    problem_.mask = {mask_.data(), 0, matrix, shape.k_len, 1};
+  } else if (shape.terms == Terms::bias || shape.terms == Terms::d_bias) {
+    std::normal_distribution<float> normal;
+    bias_.resize(entries);
+    std::generate(bias_.begin(), bias_.end(), [&] { return normal(random); });
+    problem_.bias = {bias_.data(), DType::f32, 0, matrix, shape.k_len, 1};
+    d_bias_.resize(shape.terms == Terms::d_bias ? entries : 0);
+  } else if (shape.terms == Terms::d_slopes) {
+    slopes_.assign(static_cast<size_t>(shape.q_heads), 0.1f);
+    d_slopes_ = slopes_;
+    problem_.alibi.slopes = slopes_.data();
+  }
 }
 
 BackwardTensors BenchProblem::gradients() {
-  return {.o = views_[3],
-          .lse = lse_view_,
-          .d_o = views_[4],
-          .d_lse = {},
-          .dq = views_[5],
-          .dk = views_[6],
-          .dv = views_[7]};
+  BackwardTensors tensors{.o = views_[3],
+                          .lse = lse_view_,
+                          .d_o = views_[4],
+                          .d_lse = {},
+                          .dq = views_[5],
+                          .dk = views_[6],
+                          .dv = views_[7]};
+  if (!d_bias_.empty()) {
+    const BiasTensor& bias = problem_.bias;
+    tensors.d_bias = {d_bias_.data(), bias.stride_batch, bias.stride_head, bias.stride_q,
+                      bias.stride_k};
+  }
+  tensors.d_slopes = d_slopes_.empty() ? nullptr : d_slopes_.data();
+  return tensors;
 }
 
 std::string BenchProblem::check(const Shape& shape, DType dtype, Backend backend) {
@@ -130,6 +161,12 @@ std::string BenchProblem::check(const Shape& shape, DType dtype, Backend backend
   const int64_t shift = shape.q_len - rows;
   last.q.data = static_cast<char*>(last.q.data) + shift * last.q.stride_seq * core::bytes_of(dtype);
   last.q.seq = rows;
+  if (last.mask.data != nullptr) {
+    last.mask.data += shift * last.mask.stride_q;
+  }
+  if (last.bias.data != nullptr) {
+    last.bias.data = static_cast<const float*>(last.bias.data) + shift * last.bias.stride_q;
+  }
   View o = slice.views_[3];
   o.seq = rows;
   attention_forward(last, {o, slice.lse_view_}, Backend::reference);

@@ -9,10 +9,14 @@
 
 namespace regard::bench {
 
+// What is added to scores: a mask or bias [H, Sq, Sk], the latter or ALiBi slopes with a gradient.
+enum class Terms : uint8_t { none, mask, bias, d_bias, d_slopes };
+
 struct Shape {
   int64_t batch, q_heads, kv_heads, q_len, k_len, head_dim;
   Causal causal;
   int64_t window_left = -1;
+  Terms terms = Terms::none;
 };
 
 // "1.8.8.2048.2048.64/causal"
@@ -39,10 +43,13 @@ class BenchProblem {
   static std::string check(const Shape& shape, DType dtype, Backend backend);
 
  private:
+  void add_terms(const Shape& shape);
+
   Problem problem_;
   std::vector<std::vector<uint32_t>> memory_;
   std::vector<View> views_;  // q k v o d_o dq dk dv
-  std::vector<float> lse_;
+  std::vector<float> lse_, bias_, d_bias_, slopes_, d_slopes_;
+  std::vector<uint8_t> mask_;
   LseView lse_view_;
 };
 
