@@ -1,0 +1,69 @@
+// AttnConfig: the one compile-time parameter of the mma.sync family. Freestanding: the planner, the
+// compiler of kernels and the kernels themselves read the same text.
+#pragma once
+
+namespace regard::gpu {
+
+enum class Element : int { f16, bf16 };
+// The instruction of the matrix unit: m16n8k8 exists from Turing on (f16 only), m16n8k16 from
+// Ampere on.
+enum class MatrixProduct : int { m16n8k8, m16n8k16 };
+
+struct AttnConfig {
+  Element element = Element::f16;
+  MatrixProduct product = MatrixProduct::m16n8k16;
+  int head_dim = 64;   // D, rounded up to a multiple of 16
+  int value_dim = 64;  // Dv, likewise
+  int block_q = 64;    // queries of a thread block
+  int block_k = 64;    // keys of a step
+  int num_warps = 4;
+  bool copies_async = true;   // cp.async, from Ampere on
+  bool is_vectorised = true;  // every row lies in whole 16-byte pieces; else element by element
+  bool has_limits = false;    // causal or window
+  bool has_softcap = false;
+  bool has_alibi = false;
+  bool is_packed = false;  // documents
+
+  friend constexpr bool operator==(const AttnConfig&, const AttnConfig&) = default;
+
+  constexpr int num_threads() const { return 32 * num_warps; }
+  // 16-row tiles that each warp owns.
+  constexpr int row_tiles() const { return block_q / (16 * num_warps); }
+  // Rows in shared memory are one 16-byte piece longer than their contents: their distance is then
+  // odd in pieces, and the 8 rows of a fragment load lie in 8 different groups of banks.
+  constexpr int k_stride() const { return head_dim + 8; }
+  constexpr int v_stride() const { return value_dim + 8; }
+  constexpr int q_elements() const { return block_q * k_stride(); }
+  constexpr int k_elements() const { return block_k * k_stride(); }
+  constexpr int v_elements() const { return block_k * v_stride(); }
+  constexpr int smem_bytes() const { return 2 * (q_elements() + k_elements() + v_elements()); }
+};
+
+// Why no kernel can be made of `config`; nullptr when one can. The planner, the tests and the
+// kernel (as a static_assert) ask.
+constexpr const char* why_unsupported(const AttnConfig& config) {
+  if (config.head_dim < 16 || config.head_dim > 256 || config.head_dim % 16 != 0) {
+    return "head_dim: must be a multiple of 16 from 16 to 256";
+  }
+  if (config.value_dim < 16 || config.value_dim > 256 || config.value_dim % 16 != 0) {
+    return "value_dim: must be a multiple of 16 from 16 to 256";
+  }
+  if (config.num_warps < 1 || config.num_warps > 8) {
+    return "num_warps: must be 1 to 8";
+  }
+  if (config.block_q < 16 * config.num_warps || config.block_q % (16 * config.num_warps) != 0) {
+    return "block_q: must be a multiple of 16 rows for each warp";
+  }
+  if (config.block_k < 16 || config.block_k % 16 != 0) {
+    return "block_k: must be a multiple of 16";
+  }
+  if (config.product == MatrixProduct::m16n8k8 && config.element != Element::f16) {
+    return "element: m16n8k8 multiplies f16 only";
+  }
+  if (config.smem_bytes() > 227 * 1024) {
+    return "smem_bytes: more than the 227 KiB that any GPU gives to a thread block";
+  }
+  return nullptr;
+}
+
+}  // namespace regard::gpu

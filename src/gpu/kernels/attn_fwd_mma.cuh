@@ -1,0 +1,211 @@
+// attn_fwd_mma: exact attention forward on the matrix units of Turing and later (mma.sync).
+// Math     O = softmax(softcap(scale * Q K^T) + ALiBi, masked) V; LSE = natural logarithm of the
+//          sum of exponentials of each row (for the backward).
+// Shapes   Q [B,Sq,Hq,D]  K [B,Sk,Hkv,D]  V [B,Sk,Hkv,Dv]  O [B,Sq,Hq,Dv]  LSE [B,Hq,Sq] f32; any
+//          strides, last = 1. Packed rows: B = 1, documents through offsets on the device.
+// Tiling   grid = (ceil(Sq / block_q), Hq, B or documents), last queries first: under a causal mask
+//          they have most keys. A block owns block_q rows and loops over block_k keys; a warp owns
+//          16 * row_tiles rows, so that row max and sum never leave a quad of lanes.
+// Memory   shared: Q tile + K tile + V tile (AttnConfig::smem_bytes); S, P and O in registers.
+// Pipeline V(j) is requested before S(j) is computed, K(j+1) before the softmax of j: each copy has
+//          one product to hide behind. Turing copies through registers and does not overlap.
+// Numerics f32 sums; exp2 with log2(e) folded into the scale; P rounded to the operands' format for
+//          P V; a row that sees no key gives O = 0, LSE = -inf.
+// Limits   D, Dv <= 256, f16 and bf16 (Turing f16); everything else in why_unsupported().
+// Source   Dao 2023 (arXiv 2307.08691) algorithm 1; lane maps from the PTX manual.
+#pragma once
+
+#include "attn_config.h"
+#include "attn_params.h"
+#include "platform.cuh"
+#include "tile/copy.cuh"
+#include "tile/mask.cuh"
+#include "tile/mma.cuh"
+#include "tile/softmax.cuh"
+
+namespace regard::gpu {
+
+// The rows of one thread block.
+struct RowBlock {
+  Sequence sequence;
+  int head, kv_head;
+  int first_query;
+  KeyLimits keys;  // that some query of the block sees
+};
+
+template <AttnConfig kCfg>
+REGARD_DEVICE RowBlock row_block(const AttnFwdParams& p) {
+  RowBlock block;
+  block.sequence = sequence_at<kCfg>(p, block_z());
+  block.head = block_y();
+  block.kv_head = block.head / p.heads_per_kv_head;
+  block.first_query = (num_blocks_x() - 1 - block_x()) * kCfg.block_q;
+  const int end = block.first_query + kCfg.block_q;
+  const int last = (end < block.sequence.q_len ? end : block.sequence.q_len) - 1;
+  block.keys = {key_limits<kCfg>(p, block.sequence, block.first_query).lo,
+                key_limits<kCfg>(p, block.sequence, last).hi};
+  return block;
+}
+
+// Products to scores of keys first_key .. first_key + block_k; what a row does not see: -infinity.
+template <AttnConfig kCfg>
+REGARD_DEVICE void finish_scores(ScoreTile<kCfg>& scores, const AttnFwdParams& p,
+                                 const RowBlock& block, int first_key, float slope) {
+  const Sequence& sequence = block.sequence;
+  const int lane = thread_in_block() % 32;
+  const int first_row = block.first_query + first_row_of_warp<kCfg>() + lane / 4;
+  const int first_col = first_key + lane % 4 * 2;
+  REGARD_UNROLL
+  for (int t = 0; t < kCfg.row_tiles(); ++t) {
+    REGARD_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      const int query = first_row + t * 16 + r * 8;
+      const KeyLimits keys = key_limits<kCfg>(p, sequence, query);
+      const int diagonal = query + sequence.k_len - sequence.q_len;
+      REGARD_UNROLL
+      for (int i = 0; i < kCfg.block_k / 4; ++i) {
+        const int key = first_col + i / 2 * 8 + i % 2;
+        float& score = scores[t][i / 2][2 * r + i % 2];
+        score = finish_score<kCfg>(p, score, slope, diagonal - key);
+        score = key >= keys.lo && key < keys.hi ? score : -infinity();
+      }
+    }
+  }
+}
+
+// The same where every row sees every key.
+template <AttnConfig kCfg>
+REGARD_DEVICE void finish_full_scores(ScoreTile<kCfg>& scores, const AttnFwdParams& p) {
+  REGARD_UNROLL
+  for (int t = 0; t < kCfg.row_tiles(); ++t) {
+    REGARD_UNROLL
+    for (int i = 0; i < kCfg.block_k / 2; ++i) {
+      float& score = scores[t][i / 4][i % 4];
+      score = finish_score<kCfg>(p, score, 0.0f, 0);
+    }
+  }
+}
+
+// Whether every query of the block sees keys first_key .. first_key + block_k.
+template <AttnConfig kCfg>
+REGARD_DEVICE bool is_full(const AttnFwdParams& p, const RowBlock& block, int first_key) {
+  const int last = block.first_query + kCfg.block_q - 1;
+  return first_key >= key_limits<kCfg>(p, block.sequence, last).lo &&
+         first_key + kCfg.block_k <= key_limits<kCfg>(p, block.sequence, block.first_query).hi;
+}
+
+template <AttnConfig kCfg>
+REGARD_DEVICE void store_pair(unsigned short* to, int col, int num_cols, float low, float high) {
+  const unsigned pair = pack<kCfg.element == Element::bf16>(low, high);
+  if constexpr (kCfg.is_vectorised) {  // rows of whole pieces: both columns exist or neither does
+    if (col < num_cols) {
+      store_global(reinterpret_cast<unsigned*>(to + col), pair);
+    }
+  } else {
+    if (col < num_cols) {
+      store_global(to + col, static_cast<unsigned short>(pair));
+    }
+    if (col + 1 < num_cols) {
+      store_global(to + col + 1, static_cast<unsigned short>(pair >> 16));
+    }
+  }
+}
+
+template <AttnConfig kCfg>
+REGARD_DEVICE void write_rows(const AttnFwdParams& p, const RowBlock& block,
+                              const RowState<kCfg>& rows, const OutputTile<kCfg>& out) {
+  const Sequence& sequence = block.sequence;
+  const int lane = thread_in_block() % 32;
+  REGARD_UNROLL
+  for (int t = 0; t < kCfg.row_tiles(); ++t) {
+    REGARD_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      const int query = block.first_query + first_row_of_warp<kCfg>() + t * 16 + lane / 4 + r * 8;
+      const float sum = sum_of_quad(rows.sum[t][r]);
+      if (query >= sequence.q_len) {
+        continue;
+      }
+      const float factor = sum == 0.0f ? 0.0f : 1.0f / sum;
+      const long long row = sequence.q_begin + query;
+      unsigned short* to = p.o.data + sequence.batch * p.o.stride_batch + row * p.o.stride_seq +
+                           block.head * p.o.stride_head;
+      REGARD_UNROLL
+      for (int n = 0; n < kCfg.value_dim / 8; ++n) {
+        store_pair<kCfg>(to, n * 8 + lane % 4 * 2, p.value_dim, out[t][n][2 * r] * factor,
+                         out[t][n][2 * r + 1] * factor);
+      }
+      if (p.lse != nullptr && lane % 4 == 0) {
+        constexpr float kLn2 = 0.69314718055994531f;
+        store_global(
+            p.lse + sequence.batch * p.lse_stride_batch + block.head * p.lse_stride_head + row,
+            (rows.max[t][r] + log2_fast(sum)) * kLn2);
+      }
+    }
+  }
+}
+
+// `shared`: kCfg.smem_bytes() bytes, 16-byte aligned.
+template <AttnConfig kCfg>
+REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) {
+  static_assert(why_unsupported(kCfg) == nullptr);
+  const RowBlock block = row_block<kCfg>(p);
+  const Sequence& sequence = block.sequence;
+  if (block.first_query >= sequence.q_len) {
+    return;  // the whole block: documents are shorter than the longest
+  }
+  unsigned short* q_smem = shared;                      // [block_q, head_dim]
+  unsigned short* k_smem = q_smem + kCfg.q_elements();  // [block_k, head_dim]
+  unsigned short* v_smem = k_smem + kCfg.k_elements();  // [block_k, value_dim]
+  const unsigned short* q_gmem = p.q.data + sequence.batch * p.q.stride_batch +
+                                 (sequence.q_begin + block.first_query) * p.q.stride_seq +
+                                 block.head * p.q.stride_head;
+  const auto load_keys = [&](const OperandView& view, auto columns, unsigned short* smem, int key,
+                             int num_cols) {
+    load_tile<kCfg, kCfg.block_k, decltype(columns)::kValue>(
+        smem,
+        view.data + sequence.batch * view.stride_batch +
+            (sequence.k_begin + static_cast<long long>(key)) * view.stride_seq +
+            block.kv_head * view.stride_head,
+        view.stride_seq, {block.keys.lo - key, block.keys.hi - key}, num_cols);
+    close_copies<kCfg>();
+  };
+  const float slope =
+      kCfg.has_alibi ? 1.4426950408889634f * load_global(p.slopes + block.head +
+                                                         sequence.batch * p.slopes_stride_batch)
+                     : 0.0f;
+  ScoreTile<kCfg> scores;
+  OutputTile<kCfg> out = {};
+  RowState<kCfg> rows;
+  rows.clear();
+  const int first = block.keys.lo / kCfg.block_k * kCfg.block_k;
+  if (first < block.keys.hi) {
+    load_tile<kCfg, kCfg.block_q, kCfg.head_dim>(
+        q_smem, q_gmem, p.q.stride_seq, {0, sequence.q_len - block.first_query}, p.head_dim);
+    load_keys(p.k, Columns<kCfg.head_dim>{}, k_smem, first, p.head_dim);
+  }
+  for (int key = first; key < block.keys.hi; key += kCfg.block_k) {
+    load_keys(p.v, Columns<kCfg.value_dim>{}, v_smem, key, p.value_dim);
+    await_copies<kCfg, 1>();  // Q and K are here, V may be under way
+    block_barrier();
+    multiply_q_k<kCfg>(scores, q_smem, k_smem);  // line 8: S = Q K^T
+    block_barrier();                             // all warps have read K
+    if (key + kCfg.block_k < block.keys.hi) {
+      load_keys(p.k, Columns<kCfg.head_dim>{}, k_smem, key + kCfg.block_k, p.head_dim);
+    } else {
+      close_copies<kCfg>();  // an empty group: the wait below counts
+    }
+    if (!kCfg.has_alibi && is_full<kCfg>(p, block, key)) {
+      finish_full_scores<kCfg>(scores, p);
+    } else {
+      finish_scores<kCfg>(scores, p, block, key, slope);
+    }
+    update_softmax<kCfg>(rows, scores, out);  // lines 9, 10: max, P, sum; rescale O
+    await_copies<kCfg, 1>();                  // V is here, the next K may be under way
+    block_barrier();
+    multiply_p_v<kCfg>(out, scores, v_smem);  // line 10: O += P V
+    block_barrier();                          // all warps have read V
+  }
+  write_rows<kCfg>(p, block, rows, out);  // lines 12, 13
+}
+
+}  // namespace regard::gpu

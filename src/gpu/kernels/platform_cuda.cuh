@@ -1,0 +1,154 @@
+// The primitives of platform.cuh as PTX, for NVIDIA GPUs of compute capability 7.5 and later. Lane
+// maps of fragments are those of the PTX manual (mma.m16n8k16, ldmatrix).
+#pragma once
+
+#define REGARD_DEVICE __device__ __forceinline__
+#define REGARD_UNROLL _Pragma("unroll")
+
+namespace regard::gpu {
+
+REGARD_DEVICE int thread_in_block() { return static_cast<int>(threadIdx.x); }
+REGARD_DEVICE int block_x() { return static_cast<int>(blockIdx.x); }
+REGARD_DEVICE int block_y() { return static_cast<int>(blockIdx.y); }
+REGARD_DEVICE int block_z() { return static_cast<int>(blockIdx.z); }
+REGARD_DEVICE int num_blocks_x() { return static_cast<int>(gridDim.x); }
+
+// All threads of the block wait for each other; what they wrote to shared memory is then seen.
+REGARD_DEVICE void block_barrier() { __syncthreads(); }
+
+// The value of the lane whose number differs in the bits of `mask`.
+REGARD_DEVICE float shuffle_xor(float value, int mask) {
+  return __shfl_xor_sync(0xFFFFFFFFu, value, mask);
+}
+
+struct Piece {  // 16 bytes
+  unsigned word[4];
+};
+
+template <typename T>
+REGARD_DEVICE T load_global(const T* from) {
+  return *from;
+}
+template <typename T>
+REGARD_DEVICE void store_global(T* to, T value) {
+  *to = value;
+}
+REGARD_DEVICE Piece load_global_piece(const unsigned short* from) {
+  Piece piece;
+  asm volatile("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(piece.word[0]), "=r"(piece.word[1]), "=r"(piece.word[2]), "=r"(piece.word[3])
+               : "l"(from));
+  return piece;
+}
+
+REGARD_DEVICE unsigned shared_address(const void* pointer) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
+}
+REGARD_DEVICE void store_shared(unsigned short* to, unsigned short value) { *to = value; }
+REGARD_DEVICE void store_shared_piece(unsigned short* to, const Piece& piece) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(to)),
+               "r"(piece.word[0]), "r"(piece.word[1]), "r"(piece.word[2]), "r"(piece.word[3])
+               : "memory");
+}
+
+// Starts copying 16 bytes from global to shared memory; writes zeros instead, and reads nothing,
+// where `is_inside` is false.
+REGARD_DEVICE void async_copy_piece(unsigned short* to, const unsigned short* from,
+                                    bool is_inside) {
+  const int num_bytes = is_inside ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+               "r"(num_bytes)
+               : "memory");
+}
+// Closes the group of copies started since the last call.
+REGARD_DEVICE void async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits until at most `kPending` of this thread's groups are under way.
+template <int kPending>
+REGARD_DEVICE void async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// Four 8x8 matrices of 16-bit elements. Lane l names row l % 8 of matrix l / 8; register i of lane
+// l becomes elements 2 * (l % 4) and the next of row l / 4 of matrix i, or of its transpose.
+REGARD_DEVICE void load_fragments(unsigned (&to)[4], const unsigned short* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+REGARD_DEVICE void load_fragments_transposed(unsigned (&to)[4], const unsigned short* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+// c[16 x 8] += a[16 x 16] b[16 x 8], f32 sums. Lane l holds rows l / 4 and l / 4 + 8 of a and c,
+// column l / 4 of b.
+template <bool kIsBf16, bool kHasDepth16>
+REGARD_DEVICE void matrix_product(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+  if constexpr (!kHasDepth16) {  // two steps of depth 8 take the same registers
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(b0));
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[2]), "r"(a[3]), "r"(b1));
+  } else if constexpr (kIsBf16) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  } else {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+}
+
+// Two f32 as 16-bit elements, rounded to nearest even; `low` in the lower half.
+template <bool kIsBf16>
+REGARD_DEVICE unsigned pack(float low, float high) {
+  unsigned packed;
+  if constexpr (kIsBf16) {
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+  } else {  // cvt.rn.f16x2.f32 needs sm_80
+    asm("{ .reg .b16 l, h; cvt.rn.f16.f32 l, %1; cvt.rn.f16.f32 h, %2; mov.b32 %0, {l, h}; }"
+        : "=r"(packed)
+        : "f"(low), "f"(high));
+  }
+  return packed;
+}
+
+// 2^x, relative error 2^-22; 0 for -infinity.
+REGARD_DEVICE float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+REGARD_DEVICE float log2_fast(float x) {
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+REGARD_DEVICE float reciprocal_fast(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+// The larger one; a NaN loses.
+REGARD_DEVICE float maximum(float a, float b) {
+  float c;
+  asm("max.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
+  return c;
+}
+REGARD_DEVICE float infinity() { return __int_as_float(0x7F800000); }
+
+}  // namespace regard::gpu

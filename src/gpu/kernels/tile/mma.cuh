@@ -1,0 +1,96 @@
+// The two matrix products of attention over tiles in shared memory, one warp at a time. A warp owns
+// kCfg.row_tiles() tiles of 16 queries; lane l holds of each tile rows l / 4 and l / 4 + 8, and of
+// every 8 columns 2 * (l % 4) and the next.
+#pragma once
+
+#include "attn_config.h"
+#include "platform.cuh"
+
+namespace regard::gpu {
+
+// [row tile][8 columns][row 0: two columns, row 8: two columns]
+template <AttnConfig kCfg>
+using ScoreTile = float[kCfg.row_tiles()][kCfg.block_k / 8][4];
+template <AttnConfig kCfg>
+using OutputTile = float[kCfg.row_tiles()][kCfg.value_dim / 8][4];
+
+template <AttnConfig kCfg>
+REGARD_DEVICE void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+  matrix_product<kCfg.element == Element::bf16, kCfg.product == MatrixProduct::m16n8k16>(c, a, b0,
+                                                                                         b1);
+}
+
+template <AttnConfig kCfg>
+REGARD_DEVICE int first_row_of_warp() {
+  return thread_in_block() / 32 * 16 * kCfg.row_tiles();
+}
+
+// scores = Q K^T over q_smem [block_q, head_dim] and k_smem [block_k, head_dim].
+template <AttnConfig kCfg>
+REGARD_DEVICE void multiply_q_k(ScoreTile<kCfg>& scores, const unsigned short* q_smem,
+                                const unsigned short* k_smem) {
+  const int lane = thread_in_block() % 32;
+  const unsigned short* q_row =
+      q_smem + (first_row_of_warp<kCfg>() + lane % 16) * kCfg.k_stride() + lane / 16 * 8;
+  const unsigned short* k_row =
+      k_smem + (lane % 8 + lane / 16 * 8) * kCfg.k_stride() + lane / 8 % 2 * 8;
+  REGARD_UNROLL
+  for (int t = 0; t < kCfg.row_tiles(); ++t) {
+    REGARD_UNROLL
+    for (int n = 0; n < kCfg.block_k / 8; ++n) {
+      scores[t][n][0] = scores[t][n][1] = scores[t][n][2] = scores[t][n][3] = 0.0f;
+    }
+  }
+  REGARD_UNROLL
+  for (int d = 0; d < kCfg.head_dim; d += 16) {
+    unsigned a[kCfg.row_tiles()][4];
+    REGARD_UNROLL
+    for (int t = 0; t < kCfg.row_tiles(); ++t) {
+      load_fragments(a[t], q_row + t * 16 * kCfg.k_stride() + d);
+    }
+    REGARD_UNROLL
+    for (int n = 0; n < kCfg.block_k / 16; ++n) {
+      unsigned b[4];  // 16 keys: two for each of two matrix products
+      load_fragments(b, k_row + n * 16 * kCfg.k_stride() + d);
+      REGARD_UNROLL
+      for (int t = 0; t < kCfg.row_tiles(); ++t) {
+        multiply<kCfg>(scores[t][2 * n], a[t], b[0], b[1]);
+        multiply<kCfg>(scores[t][2 * n + 1], a[t], b[2], b[3]);
+      }
+    }
+  }
+}
+
+// out += P V over v_smem [block_k, value_dim]; the sums of a product are, rounded, the left operand
+// of the next: no lane gives anything away.
+template <AttnConfig kCfg>
+REGARD_DEVICE void multiply_p_v(OutputTile<kCfg>& out, const ScoreTile<kCfg>& p,
+                                const unsigned short* v_smem) {
+  constexpr bool kIsBf16 = kCfg.element == Element::bf16;
+  const int lane = thread_in_block() % 32;
+  const unsigned short* v_row =
+      v_smem + (lane % 8 + lane / 8 % 2 * 8) * kCfg.v_stride() + lane / 16 * 8;
+  REGARD_UNROLL
+  for (int k = 0; k < kCfg.block_k / 16; ++k) {
+    unsigned a[kCfg.row_tiles()][4];
+    REGARD_UNROLL
+    for (int t = 0; t < kCfg.row_tiles(); ++t) {
+      a[t][0] = pack<kIsBf16>(p[t][2 * k][0], p[t][2 * k][1]);
+      a[t][1] = pack<kIsBf16>(p[t][2 * k][2], p[t][2 * k][3]);
+      a[t][2] = pack<kIsBf16>(p[t][2 * k + 1][0], p[t][2 * k + 1][1]);
+      a[t][3] = pack<kIsBf16>(p[t][2 * k + 1][2], p[t][2 * k + 1][3]);
+    }
+    REGARD_UNROLL
+    for (int n = 0; n < kCfg.value_dim / 16; ++n) {
+      unsigned b[4];
+      load_fragments_transposed(b, v_row + k * 16 * kCfg.v_stride() + n * 16);
+      REGARD_UNROLL
+      for (int t = 0; t < kCfg.row_tiles(); ++t) {
+        multiply<kCfg>(out[t][2 * n], a[t], b[0], b[1]);
+        multiply<kCfg>(out[t][2 * n + 1], a[t], b[2], b[3]);
+      }
+    }
+  }
+}
+
+}  // namespace regard::gpu

@@ -1,0 +1,74 @@
+// Planner of attn_fwd_mma: which Problems it serves, the config of the kernel, the parameters and
+// the grid of its launch. Touches no GPU: a Problem over host memory is planned as well.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "gpu/kernels/attn_config.h"
+#include "gpu/kernels/attn_params.h"
+#include "regard/problem.h"
+
+namespace regard::gpu {
+
+// `compute_capability` as 10 * major + minor: 75, 80, 86, ...
+
+// Shared memory that one thread block may have, in bytes (CUDA C++ Programming Guide, "Compute
+// Capabilities").
+constexpr int smem_limit_bytes(int compute_capability) {
+  switch (compute_capability) {
+    case 75:
+      return 64 * 1024;
+    case 80:
+    case 87:
+      return 163 * 1024;
+    case 90:
+    case 100:
+    case 103:
+    case 110:
+      return 227 * 1024;
+    default:  // 86, 89, 120, 121
+      return 99 * 1024;
+  }
+}
+
+// Fills in block sizes and instructions: `config` has element, head_dim, value_dim and flags. Sums
+// and scores of a lane take row_tiles * (value_dim + block_k) / 2 of its 255 registers; up to 96 of
+// them leave room for everything else without spilling.
+constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability) {
+  const bool is_turing = compute_capability < 80;
+  const int largest = config.head_dim > config.value_dim ? config.head_dim : config.value_dim;
+  config.product = is_turing ? MatrixProduct::m16n8k8 : MatrixProduct::m16n8k16;
+  config.copies_async = !is_turing;
+  config.num_warps = 4;
+  if (largest <= 64) {
+    config.block_q = 128;
+    config.block_k = 64;
+  } else if (largest <= 128) {
+    config.block_q = is_turing ? 64 : 128;
+    config.block_k = is_turing ? 64 : 32;
+  } else if (largest <= 192) {
+    config.block_q = 64;
+    config.block_k = is_turing ? 32 : 64;
+  } else {
+    config.block_q = 64;
+    config.block_k = is_turing ? 16 : 32;
+  }
+  return config;
+}
+
+// Empty when attn_fwd_mma computes the forward of `problem` (validated) on a GPU of this compute
+// capability; else a sentence with the value and the limit.
+std::string why_unsupported_attn_fwd_mma(const Problem& problem, int compute_capability);
+
+struct AttnFwdPlan {
+  AttnConfig config;
+  AttnFwdParams params;
+  int64_t grid_x = 0, grid_y = 0, grid_z = 0;
+};
+
+// The problem must be supported. Nothing is to be launched where a side of the grid is 0.
+AttnFwdPlan plan_attn_fwd_mma(const Problem& problem, const ForwardOutputs& outputs,
+                              int compute_capability);
+
+}  // namespace regard::gpu

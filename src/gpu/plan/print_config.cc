@@ -1,0 +1,56 @@
+#include "gpu/plan/print_config.h"
+
+namespace regard::gpu {
+namespace {
+
+const char* name_of(Element element) { return element == Element::bf16 ? "bf16" : "f16"; }
+const char* name_of(MatrixProduct product) {
+  return product == MatrixProduct::m16n8k8 ? "m16n8k8" : "m16n8k16";
+}
+
+// Visits the numbers and flags with their field's name and their short one.
+template <typename Visit>
+void for_each_number(const AttnConfig& config, const Visit& visit) {
+  visit("head_dim", "d", config.head_dim);
+  visit("value_dim", "v", config.value_dim);
+  visit("block_q", "q", config.block_q);
+  visit("block_k", "k", config.block_k);
+  visit("num_warps", "w", config.num_warps);
+}
+template <typename Visit>
+void for_each_flag(const AttnConfig& config, const Visit& visit) {
+  visit("copies_async", "async", config.copies_async);
+  visit("is_vectorised", "vectorised", config.is_vectorised);
+  visit("has_limits", "limits", config.has_limits);
+  visit("has_softcap", "softcap", config.has_softcap);
+  visit("has_alibi", "alibi", config.has_alibi);
+  visit("is_packed", "packed", config.is_packed);
+}
+
+}  // namespace
+
+std::string describe(const char* stem, const AttnConfig& config) {
+  std::string text = std::string(stem) + "[" + name_of(config.element);
+  for_each_number(config, [&](const char*, const char* short_name, int value) {
+    text += std::string(" ") + short_name + std::to_string(value);
+  });
+  text += std::string(" ") + name_of(config.product);
+  for_each_flag(config, [&](const char*, const char* short_name, bool value) {
+    text += value ? std::string(" ") + short_name : "";
+  });
+  return text + "]";
+}
+
+std::string literal(const AttnConfig& config) {
+  std::string text = std::string("AttnConfig{.element = Element::") + name_of(config.element) +
+                     ", .product = MatrixProduct::" + name_of(config.product);
+  for_each_number(config, [&](const char* name, const char*, int value) {
+    text += std::string(", .") + name + " = " + std::to_string(value);
+  });
+  for_each_flag(config, [&](const char* name, const char*, bool value) {
+    text += std::string(", .") + name + " = " + (value ? "true" : "false");
+  });
+  return text + "}";
+}
+
+}  // namespace regard::gpu
