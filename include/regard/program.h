@@ -182,8 +182,10 @@ class REGARD_API Program {
   std::shared_ptr<const program::Code> code_;
 };
 
-using ScoreMod = std::function<Value(Value score, Value b, Value h, Value q, Value kv)>;
-using MaskMod = std::function<Value(Value b, Value h, Value q, Value kv)>;
+using ScoreMod = std::function<Value(const Value& score, const Value& b, const Value& h,
+                                     const Value& q, const Value& kv)>;
+using MaskMod =
+    std::function<Value(const Value& b, const Value& h, const Value& q, const Value& kv)>;
 REGARD_API Program score_program(const ScoreMod& mod);
 REGARD_API Program mask_program(const MaskMod& mod);
 

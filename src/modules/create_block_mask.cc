@@ -56,10 +56,11 @@ BlockMask create_block_mask(std::span<const KeySpan> spans, const BlockMaskShape
   }
   const int64_t heads = by_head ? shape.heads : 1;
   const SymbolicTensor limits("span", ElementType::integer);
-  contents->program = mask_program([&](Value, Value h, Value q, Value kv) {
-    const Value head = by_head ? h : Value(0);
-    return kv >= limits(head, q, 0) && kv < limits(head, q, 1);
-  });
+  contents->program =
+      mask_program([&](const Value&, const Value& h, const Value& q, const Value& kv) {
+        const Value head = by_head ? h : Value(0);
+        return kv >= limits(head, q, 0) && kv < limits(head, q, 1);
+      });
   contents->tensors = {
       {contents->spans.data(), true, 3, {heads, shape.q_len, 2}, {shape.q_len * 2, 2, 1}}};
   if (shape.q_len == 0) {  // nothing is read, and an axis may not be empty

@@ -55,8 +55,8 @@ ExpressionPtr as_result(ProgramKind kind, const Value& value) {
 
 }  // namespace
 
-Code::Code(ProgramKind program_kind, const Value& value, const std::vector<TensorInfo>& list)
-    : kind(program_kind), result(as_result(program_kind, value)), tensors(list) {
+Code::Code(ProgramKind kind_of_program, const Value& value, const std::vector<TensorInfo>& list)
+    : kind(kind_of_program), result(as_result(kind_of_program, value)), tensors(list) {
   lower(result.expression(), *this);
   check_size(*this);
   if (kind == ProgramKind::score) {

@@ -30,7 +30,7 @@ struct Check {
 
 class Code {
  public:
-  Code(ProgramKind kind, const Value& result, const std::vector<TensorInfo>& tensors);
+  Code(ProgramKind kind_of_program, const Value& value, const std::vector<TensorInfo>& list);
 
   ProgramKind kind;
   Value result;

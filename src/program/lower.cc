@@ -51,6 +51,7 @@ class Lowering {
 
   std::vector<int32_t> operands_of(const Expression& expression) const {
     std::vector<int32_t> operands;
+    operands.reserve(kMaxOperands);
     for (int i = 0; i < expression.num_operands; ++i) {
       operands.push_back(nodes_.at(expression.operands[static_cast<size_t>(i)].get()));
     }

@@ -122,14 +122,20 @@ Text operation_text(const Code& code, const Node& node, const std::vector<const 
           op.binding};
 }
 
+// Texts of a node's operands.
+std::vector<const Text*> operands_of(const Node& node, const std::vector<Text>& texts) {
+  std::vector<const Text*> operands(static_cast<size_t>(node.num_operands));
+  for (size_t i = 0; i < operands.size(); ++i) {
+    operands[i] = &texts[static_cast<size_t>(node.operands[i])];
+  }
+  return operands;
+}
+
 // Nodes as one expression; false when it would be too long.
 bool as_expression(const Code& code, const std::vector<int32_t>& nodes, std::vector<Text>& texts) {
   for (const int32_t index : nodes) {
     const Node& node = code.graph.node(index);
-    std::vector<const Text*> operands;
-    for (int i = 0; i < node.num_operands; ++i) {
-      operands.push_back(&texts[static_cast<size_t>(node.operands[static_cast<size_t>(i)])]);
-    }
+    const std::vector<const Text*> operands = operands_of(node, texts);
     Text& text = texts[static_cast<size_t>(index)];
     text = operation_text(code, node, operands);
     if (text.text.size() > kLongestText) {
@@ -144,10 +150,7 @@ std::string as_steps(const Code& code, const std::vector<int32_t>& nodes) {
   std::string steps;
   for (const int32_t index : nodes) {
     const Node& node = code.graph.node(index);
-    std::vector<const Text*> operands;
-    for (int i = 0; i < node.num_operands; ++i) {
-      operands.push_back(&names[static_cast<size_t>(node.operands[static_cast<size_t>(i)])]);
-    }
+    const std::vector<const Text*> operands = operands_of(node, names);
     Text text = operation_text(code, node, operands);
     Text& name = names[static_cast<size_t>(index)];
     if (node.num_operands == 0) {

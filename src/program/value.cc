@@ -88,6 +88,7 @@ SymbolicTensor::SymbolicTensor(std::string name, ElementType element)
 
 Value SymbolicTensor::read(const std::vector<Value>& indices) const {
   std::vector<ExpressionPtr> operands;
+  operands.reserve(indices.size());
   for (const Value& index : indices) {
     operands.push_back(index.expression());
   }
