@@ -1,0 +1,116 @@
+#include "gpu/jit/compile.h"
+
+#include <vector>
+
+#include "gpu/jit/kernel_texts.h"
+#include "gpu/plan/print_config.h"
+#include "regard/error.h"
+
+namespace regard::gpu {
+namespace {
+
+// -v: registers, stack and spills into the log, which tests and reports read.
+std::vector<std::string> options_of(const CompileRequest& request) {
+  return {"--gpu-architecture=" + arch_of(request.compute_capability), "--std=c++20",
+          "-default-device", "--ptxas-options=-v"};
+}
+
+// Destroyed at the end.
+class NvrtcProgram {
+ public:
+  NvrtcProgram(const Nvrtc& nvrtc, const std::string& source) : nvrtc_(nvrtc) {
+    std::vector<const char*> texts, names;
+    for (const KernelText& text : kernel_texts()) {
+      texts.push_back(text.text);
+      names.push_back(text.name);
+    }
+    require(nvrtc.create_program(&program_, source.c_str(), "kernel.cu",
+                                 static_cast<int>(texts.size()), texts.data(), names.data()),
+            "nvrtcCreateProgram");
+  }
+  ~NvrtcProgram() { nvrtc_.destroy_program(&program_); }
+  NvrtcProgram(const NvrtcProgram&) = delete;
+  NvrtcProgram& operator=(const NvrtcProgram&) = delete;
+
+  int compile(const std::vector<std::string>& options) {
+    std::vector<const char*> pointers;
+    for (const std::string& option : options) {
+      pointers.push_back(option.c_str());
+    }
+    return nvrtc_.compile_program(program_, static_cast<int>(pointers.size()), pointers.data());
+  }
+  std::string log() const { return bytes(nvrtc_.get_log_size, nvrtc_.get_log); }
+  std::string cubin() const { return bytes(nvrtc_.get_cubin_size, nvrtc_.get_cubin); }
+
+ private:
+  void require(int result, const char* what) const {
+    if (result != 0) {
+      throw Error(ErrorCode::internal, std::string(what) + ": " + nvrtc_.get_error_string(result));
+    }
+  }
+  std::string bytes(int (*get_size)(void*, size_t*), int (*get)(void*, char*)) const {
+    size_t size = 0;
+    require(get_size(program_, &size), "NVRTC's result");
+    std::string result(size, '\0');
+    require(get(program_, result.data()), "NVRTC's result");
+    return result;
+  }
+
+  const Nvrtc& nvrtc_;
+  void* program_ = nullptr;
+};
+
+}  // namespace
+
+std::string arch_of(int compute_capability) {
+  return "sm_" + std::to_string(compute_capability) + (compute_capability == 90 ? "a" : "");
+}
+
+std::string generated_source(const CompileRequest& request) {
+  return "#include \"" + request.stem + ".cuh\"\n" +
+         "using namespace regard::gpu;\n"
+         "extern __shared__ __align__(128) unsigned short shared[];\n"
+         "extern \"C\" __global__ void __launch_bounds__(" +
+         std::to_string(request.config.num_threads()) + ") " + request.stem +
+         "(const __grid_constant__ " + request.params +
+         " params) {\n  regard::gpu::" + request.stem + "<" + literal(request.config) +
+         ">(params, shared);\n}\n";
+}
+
+std::string cache_key(const Nvrtc& nvrtc, const CompileRequest& request) {
+  std::string key = "NVRTC " + std::to_string(nvrtc.major) + "." + std::to_string(nvrtc.minor);
+  for (const std::string& option : options_of(request)) {
+    key += " " + option;
+  }
+  key += "\n" + generated_source(request);
+  for (const KernelText& text : kernel_texts()) {
+    key += std::string("\n--- ") + text.name + "\n" + text.text;
+  }
+  return key;
+}
+
+CompiledKernel compile(const Nvrtc& nvrtc, const CompileRequest& request) {
+  NvrtcProgram program(nvrtc, generated_source(request));
+  const int result = program.compile(options_of(request));
+  const std::string log = program.log();
+  if (result != 0) {
+    throw Error(ErrorCode::internal, describe(request.stem.c_str(), request.config) +
+                                         " does not compile for " +
+                                         arch_of(request.compute_capability) + ": " +
+                                         nvrtc.get_error_string(result) + "\n" + log);
+  }
+  return {.cubin = program.cubin(), .log = log};
+}
+
+CompiledKernel compile_cached(const Nvrtc& nvrtc, const KernelCache& cache,
+                              const CompileRequest& request) {
+  const std::string key = cache_key(nvrtc, request);
+  if (auto found = cache.find(key)) {
+    return *std::move(found);
+  }
+  CompiledKernel kernel = compile(nvrtc, request);
+  cache.store(key, kernel);
+  return kernel;
+}
+
+}  // namespace regard::gpu
