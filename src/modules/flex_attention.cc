@@ -47,9 +47,12 @@ Problem flex_attention_problem(const View& q, const View& k, const View& v,
     }
     lowered.block_mask = options.block_mask->view();
     lowered.mask_program = options.block_mask->mask_program();
-    lowered.mask = options.block_mask->dense_mask();
   }
-  return lower(Module::flex_attention, q, k, v, lowered);
+  Problem problem = lower(Module::flex_attention, q, k, v, lowered);
+  if (options.block_mask != nullptr) {
+    problem.mask = options.block_mask->dense_mask();  // known in this form only
+  }
+  return problem;
 }
 
 void flex_attention(const View& q, const View& k, const View& v,

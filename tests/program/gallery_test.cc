@@ -180,6 +180,38 @@ TEST(Flex, TextsOfTheDocumentation_AreTheLambdas) {
   }
 }
 
+// What a dense mask hides, its block mask hides: partial blocks read the mask's bytes.
+TEST(Flex, ABlockMaskOfADenseMask_IsTheMask) {
+  const FlexOperands operands(FlexShape{}, 7);
+  const FlexShape& shape = operands.shape();
+  const auto sees = [](int64_t b, int64_t h, int64_t q, int64_t kv) {
+    return (q * 7 + kv * 3 + h) % 5 != 0 && (b == 0 || kv < 40) && q != 3;
+  };
+  std::vector<uint8_t> bytes;
+  for (int64_t row = 0; row < shape.batch * shape.q_heads * shape.q_len; ++row) {
+    const int64_t q = row % shape.q_len, h = row / shape.q_len % shape.q_heads;
+    for (int64_t kv = 0; kv < shape.k_len; ++kv) {
+      bytes.push_back(sees(row / shape.q_len / shape.q_heads, h, q, kv) ? 1 : 0);
+    }
+  }
+  const int64_t of_head = shape.q_len * shape.k_len;
+  const BlockMask blocks =
+      create_block_mask(MaskTensor{bytes.data(), shape.q_heads * of_head, of_head, shape.k_len, 1},
+                        {.batch = shape.batch,
+                         .heads = shape.q_heads,
+                         .q_len = shape.q_len,
+                         .k_len = shape.k_len,
+                         .block_q = 16,
+                         .block_k = 16});
+  EXPECT_GT(blocks.sparsity(), 0.0);
+  const FlexResults expected = operands.dense(
+      {.sees = sees, .bias = [](int64_t, int64_t, int64_t, int64_t) { return 0.0; }});
+  for (const Backend backend : kBackends) {
+    SCOPED_TRACE(name_of(backend));
+    expect_close(operands.flex({.block_mask = &blocks}, backend), expected);
+  }
+}
+
 // A learned sink logit is a rescaling by the LSE: O * sigmoid(LSE - sink).
 TEST(Flex, LseAndASinkLogit_GiveAttentionWithASink) {
   const FlexOperands operands(FlexShape{}, 6);
