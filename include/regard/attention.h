@@ -19,6 +19,7 @@ enum class Backend : uint8_t {
   cpu_sage,    // the same from int8 scores (Problem.quantization)
   cpu_eager,   // materialised scores, SIMD: the yardstick `eager` means
   reference,   // plain loops in double: the specification; slow
+  cuda,        // NVIDIA GPU, forward only, operands in its memory: see regard/cuda.h
 };
 
 // Empty when `backend` can compute `problem`; else one sentence with the value and the limit.

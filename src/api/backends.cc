@@ -6,6 +6,7 @@
 #include "core/features.h"
 #include "cpu/cpu_attention.h"
 #include "cpu/sage_attention.h"
+#include "gpu/gpu_attention.h"
 #include "reference/attention.h"
 #include "regard/error.h"
 
@@ -43,6 +44,9 @@ constexpr std::array kBackends = {
     // them by name.
     BackendEntry{Backend::cpu_eager, "cpu_eager", false, cpu::why_unsupported_eager,
                  cpu::forward_eager, cpu::backward_eager, kScoreTermGradients},
+    // Not automatic: device memory is the caller's, and nobody else could read it.
+    BackendEntry{Backend::cuda, "cuda", false, gpu::why_unsupported_cuda, gpu::forward_cuda,
+                 nullptr, kNoGradients},
     BackendEntry{Backend::reference, "reference", false, why_unsupported_by_reference,
                  reference::forward, reference::backward, core::kAllGradients},
 };

@@ -1,56 +1,20 @@
 // GPUs, asked through libraries that may or may not be there: everything is loaded at run time, so
 // that the same library file works on a machine without a driver.
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <memory>
 #include <string>
 #include <system_error>
 #include <vector>
 
 #include "api/detect.h"
+#include "gpu/driver/cuda_driver.h"
+#include "gpu/driver/library.h"
+#include "gpu/jit/nvrtc.h"
 
 namespace regard::api {
 namespace {
-
-// A shared library held open for the length of a question.
-class Library {
- public:
-  explicit Library(std::initializer_list<const char*> names) {
-    for (const char* name : names) {
-      if (handle_ == nullptr) {
-        handle_ = dlopen(name, RTLD_LAZY | RTLD_LOCAL);
-      }
-    }
-  }
-  // Never closed: the drivers start threads that do not survive their own unloading.
-  bool is_loaded() const { return handle_ != nullptr; }
-
-  template <typename Function>
-  Function* symbol(const char* name) const {
-    return handle_ == nullptr ? nullptr : reinterpret_cast<Function*>(dlsym(handle_, name));
-  }
-
- private:
-  void* handle_ = nullptr;
-};
-
-ToolkitVersion detect_nvrtc_version() {
-  const Library nvrtc({"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2", "libnvrtc.so"});
-  auto* version = nvrtc.symbol<int(int*, int*)>("nvrtcVersion");
-  ToolkitVersion found;
-  if (version == nullptr || version(&found.major, &found.minor) != 0) {
-    return {};
-  }
-  return found;
-}
-
-// CUdevice_attribute values of the driver API.
-constexpr int kComputeCapabilityMajor = 75;
-constexpr int kComputeCapabilityMinor = 76;
 
 // "property value" lines of the kernel driver's topology files.
 int64_t read_property(const std::filesystem::path& file, const std::string& name) {
@@ -81,7 +45,8 @@ ToolkitVersion detect_rocm_version() {
   if (file >> version.major >> dot >> version.minor && dot == '.') {
     return version;
   }
-  const Library hip({"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", "libamdhip64.so"});
+  const gpu::SharedLibrary hip(
+      {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", "libamdhip64.so"});
   auto* runtime_version = hip.symbol<int(int*)>("hipRuntimeGetVersion");
   int packed = 0;  // major * 10^7 + minor * 10^5 + patch
   if (runtime_version == nullptr || runtime_version(&packed) != 0) {
@@ -102,33 +67,28 @@ int64_t amd_memory_bytes(const std::filesystem::path& node) {
 }  // namespace
 
 bool detect_nvidia(Machine& machine) {
-  const Library cuda({"libcuda.so.1"});
-  auto* init = cuda.symbol<int(unsigned)>("cuInit");
-  auto* get_count = cuda.symbol<int(int*)>("cuDeviceGetCount");
-  auto* get_device = cuda.symbol<int(int*, int)>("cuDeviceGet");
-  auto* get_name = cuda.symbol<int(char*, int, int)>("cuDeviceGetName");
-  auto* get_attribute = cuda.symbol<int(int*, int, int)>("cuDeviceGetAttribute");
-  auto* get_memory = cuda.symbol<int(size_t*, int)>("cuDeviceTotalMem_v2");
-  if (!init || !get_count || !get_device || !get_name || !get_attribute || !get_memory) {
+  std::string reason;
+  const gpu::CudaDriver* driver = gpu::cuda_driver(reason);
+  int device = 0;
+  if (driver == nullptr || driver->device_get(&device, 0) != 0) {
     return false;
   }
-  int count = 0, device = 0;
-  if (init(0) != 0 || get_count(&count) != 0 || count < 1 || get_device(&device, 0) != 0) {
+  const int compute_capability = gpu::compute_capability_of(*driver, device);
+  if (compute_capability == 0) {
     return false;
   }
   char name[256] = {};
-  int major = 0, minor = 0;
   size_t memory = 0;
-  if (get_attribute(&major, kComputeCapabilityMajor, device) != 0 ||
-      get_attribute(&minor, kComputeCapabilityMinor, device) != 0) {
-    return false;
-  }
   machine.kind = DeviceKind::nvidia;
-  machine.compute_capability = major * 10 + minor;
+  machine.compute_capability = compute_capability;
   machine.device_name =
-      get_name(name, sizeof(name) - 1, device) == 0 && name[0] != '\0' ? name : "NVIDIA GPU";
-  machine.memory_bytes = get_memory(&memory, device) == 0 ? static_cast<int64_t>(memory) : 0;
-  machine.cuda = detect_nvrtc_version();
+      driver->device_get_name(name, sizeof(name) - 1, device) == 0 && name[0] != '\0'
+          ? name
+          : "NVIDIA GPU";
+  machine.memory_bytes =
+      driver->device_total_memory(&memory, device) == 0 ? static_cast<int64_t>(memory) : 0;
+  const gpu::NvrtcVersion nvrtc = gpu::nvrtc_version();
+  machine.cuda = {nvrtc.major, nvrtc.minor};
   return true;
 }
 

@@ -15,6 +15,8 @@ struct CompileRequest {
   std::string params;  // "AttnFwdParams"
   AttnConfig config;
   int compute_capability = 80;
+
+  friend bool operator==(const CompileRequest&, const CompileRequest&) = default;
 };
 
 // "sm_80"; "sm_90a", whose instructions are a superset of sm_90's.

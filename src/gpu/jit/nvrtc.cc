@@ -129,15 +129,25 @@ bool find_nvrtc(const Settings& settings, Nvrtc& found, std::string& reason) {
   return false;
 }
 
-const Nvrtc* nvrtc(std::string& reason) {
-  struct Search {
-    Nvrtc found = {};
-    std::string reason;
-    bool is_found = find_nvrtc(settings(), found, reason);
-  };
-  static const Search search;
-  reason = search.reason;
-  return search.is_found ? &search.found : nullptr;
+namespace {
+
+struct Search {
+  Nvrtc found = {};
+  std::string reason;
+  bool is_found = find_nvrtc(settings(), found, reason);
+};
+const Search& search() {
+  static const Search once;
+  return once;
 }
+
+}  // namespace
+
+const Nvrtc* nvrtc(std::string& reason) {
+  reason = search().reason;
+  return search().is_found ? &search().found : nullptr;
+}
+
+NvrtcVersion nvrtc_version() { return {search().found.major, search().found.minor}; }
 
 }  // namespace regard::gpu

@@ -36,7 +36,13 @@ std::vector<std::string> nvrtc_candidates(const Settings& settings);
 // once a process; thread-safe.
 const Nvrtc* nvrtc(std::string& reason);
 
-// The same without memory of the last search, for other settings.
+// Version of the one found, also where it is too old; 0.0 where there is none.
+struct NvrtcVersion {
+  int major = 0, minor = 0;
+};
+NvrtcVersion nvrtc_version();
+
+// nvrtc() for other settings, searched anew.
 bool find_nvrtc(const Settings& settings, Nvrtc& found, std::string& reason);
 
 }  // namespace regard::gpu

@@ -1,0 +1,115 @@
+#include "gpu/gpu_attention.h"
+
+#include <initializer_list>
+
+#include "gpu/driver/cuda_driver.h"
+#include "gpu/jit/nvrtc.h"
+#include "gpu/launch/attn_fwd_mma.h"
+#include "gpu/plan/attn_fwd_mma.h"
+#include "regard/cuda.h"
+#include "regard/error.h"
+
+namespace regard {
+namespace {
+
+thread_local void* chosen_stream = nullptr;
+
+}  // namespace
+
+void set_cuda_stream(void* stream) noexcept { chosen_stream = stream; }
+void* cuda_stream() noexcept { return chosen_stream; }
+
+namespace gpu {
+namespace {
+
+constexpr int kNoDevice = -1;
+
+// Ordinal of the GPU that can read `pointer`; kNoDevice for memory that the driver does not know.
+int device_of(const CudaDriver& driver, const void* pointer) {
+  int ordinal = kNoDevice;
+  const auto address = static_cast<CudaPointer>(reinterpret_cast<uintptr_t>(pointer));
+  const bool is_known = driver.pointer_get_attribute(&ordinal, kPointerDeviceOrdinal, address) == 0;
+  return is_known ? ordinal : kNoDevice;
+}
+
+struct NamedPointer {
+  const char* name;
+  const void* data;
+};
+
+// Why the pointers do not all lie where GPU `device` reads them; null ones are not looked at.
+std::string why_unreadable(const CudaDriver& driver, int device,
+                           std::initializer_list<NamedPointer> pointers) {
+  for (const auto& [name, data] : pointers) {
+    if (data != nullptr && device_of(driver, data) != device) {
+      return std::string(name) + " does not lie in the memory of GPU " + std::to_string(device) +
+             ", where q is; copy it there";
+    }
+  }
+  return "";
+}
+
+void make_context_current(const CudaDriver& driver, int ordinal) {
+  CudaDevice device = 0, current_device = 0;
+  check(driver, driver.device_get(&device, ordinal), "cuDeviceGet");
+  CudaContext context = nullptr;
+  check(driver, driver.context_get_current(&context), "cuCtxGetCurrent");
+  if (context == nullptr) {
+    check(driver, driver.primary_context_retain(&context, device), "cuDevicePrimaryCtxRetain");
+    check(driver, driver.context_set_current(context), "cuCtxSetCurrent");
+    return;
+  }
+  check(driver, driver.context_get_device(&current_device), "cuCtxGetDevice");
+  if (current_device != device) {
+    throw Error(ErrorCode::invalid_argument,
+                "q lies on GPU " + std::to_string(ordinal) +
+                    " and the current context on another one; make that GPU current");
+  }
+}
+
+}  // namespace
+
+std::string why_unsupported_cuda(const Problem& problem) {
+  std::string reason;
+  const CudaDriver* driver = cuda_driver(reason);
+  if (driver == nullptr || nvrtc(reason) == nullptr) {
+    return reason;
+  }
+  const int ordinal = device_of(*driver, problem.q.data);
+  CudaDevice device = 0;
+  if (ordinal == kNoDevice || driver->device_get(&device, ordinal) != 0) {
+    return "q does not lie in a GPU's memory; copy the operands there, or name a CPU back end";
+  }
+  reason = why_unsupported_attn_fwd_mma(problem, compute_capability_of(*driver, device));
+  if (!reason.empty()) {
+    return reason;
+  }
+  return why_unreadable(*driver, ordinal,
+                        {{"k", problem.k.data},
+                         {"v", problem.v.data},
+                         {"alibi.slopes", problem.alibi.slopes},
+                         {"documents.q_offsets", problem.documents.q_offsets},
+                         {"documents.k_offsets", problem.documents.k_offsets}});
+}
+
+void forward_cuda(const Problem& problem, const ForwardOutputs& outputs) {
+  std::string reason;
+  const CudaDriver* driver = cuda_driver(reason);
+  if (driver == nullptr) {
+    throw Error(ErrorCode::unsupported, reason);
+  }
+  const int ordinal = device_of(*driver, problem.q.data);
+  reason = why_unreadable(*driver, ordinal, {{"o", outputs.o.data}, {"lse", outputs.lse.data}});
+  if (!reason.empty()) {
+    throw Error(ErrorCode::invalid_argument, reason);
+  }
+  make_context_current(*driver, ordinal);
+  CudaDevice device = 0;
+  check(*driver, driver->device_get(&device, ordinal), "cuDeviceGet");
+  const int compute_capability = compute_capability_of(*driver, device);
+  launch_attn_fwd_mma(*driver, plan_attn_fwd_mma(problem, outputs, compute_capability),
+                      compute_capability, cuda_stream());
+}
+
+}  // namespace gpu
+}  // namespace regard

@@ -1,0 +1,18 @@
+// The GPU engine as a back end: Problems over device memory.
+#pragma once
+
+#include <string>
+
+#include "regard/problem.h"
+
+namespace regard::gpu {
+
+// Empty when the engine computes the forward of `problem` on the GPU whose memory it lies in; else
+// a sentence: no driver, no compiler, host memory, or what the kernels do not serve yet.
+std::string why_unsupported_cuda(const Problem& problem);
+
+// Enqueues the forward on cuda_stream() (regard/cuda.h) of the calling thread's current context;
+// where it has none, the primary context of the memory's GPU becomes current.
+void forward_cuda(const Problem& problem, const ForwardOutputs& outputs);
+
+}  // namespace regard::gpu

@@ -1,0 +1,116 @@
+// Every planned config of attn_fwd_mma compiles without spills or local memory; prints registers,
+// stack and shared memory. By default every config for one arch in turn; REGARD_ALL_CONFIGS=1 takes
+// every config for every arch.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "gpu/jit/compile.h"
+#include "gpu/jit/nvrtc.h"
+#include "gpu/plan/attn_fwd_mma.h"
+#include "gpu/plan/print_config.h"
+
+namespace regard::gpu {
+namespace {
+
+constexpr std::array kComputeCapabilities = {75, 80, 86, 89, 90, 100, 120};
+
+// What the planner makes of head sizes and flags, before it knows the GPU.
+std::vector<AttnConfig> unplanned_configs() {
+  std::vector<AttnConfig> configs;
+  for (const int head_dim : {16, 64, 96, 128, 192, 256}) {
+    for (const bool has_limits : {false, true}) {
+      configs.push_back({.head_dim = head_dim, .value_dim = head_dim, .has_limits = has_limits});
+    }
+  }
+  for (const int head_dim : {64, 128, 256}) {
+    AttnConfig everything{.head_dim = head_dim, .value_dim = head_dim};
+    everything.has_limits = everything.has_softcap = everything.has_alibi = true;
+    everything.is_packed = true;
+    configs.push_back(everything);
+    everything.is_vectorised = false;
+    configs.push_back(everything);
+  }
+  configs.push_back({.head_dim = 192, .value_dim = 128, .has_limits = true});
+  configs.push_back({.head_dim = 128, .value_dim = 256});
+  return configs;
+}
+
+// As ptxas -v reports them; -1 where it does not.
+struct Resources {
+  int registers = -1, stack_bytes = -1, spill_store_bytes = -1, spill_load_bytes = -1;
+};
+
+int number_before(const std::string& log, const std::string& words) {
+  const size_t end = log.find(words);
+  if (end == std::string::npos || end == 0) {
+    return -1;
+  }
+  const size_t begin = log.find_last_not_of("0123456789", end - 1) + 1;
+  return begin < end ? std::stoi(log.substr(begin, end - begin)) : -1;
+}
+
+Resources resources_of(const std::string& log) {
+  return {number_before(log, " registers"), number_before(log, " bytes stack frame"),
+          number_before(log, " bytes spill stores"), number_before(log, " bytes spill loads")};
+}
+
+void expect_lean(const Nvrtc& compiler, const AttnConfig& unplanned, int compute_capability) {
+  AttnConfig config = with_tiles(unplanned, compute_capability);
+  // Turing has no bf16; elsewhere it is what models are trained in.
+  config.element = compute_capability == 75 ? Element::f16 : Element::bf16;
+  const std::string name = describe("attn_fwd_mma", config);
+  SCOPED_TRACE(name + " " + arch_of(compute_capability));
+  const Resources used = resources_of(compile(compiler, {.stem = "attn_fwd_mma",
+                                                         .params = "AttnFwdParams",
+                                                         .config = config,
+                                                         .compute_capability = compute_capability})
+                                          .log);
+  std::printf("%-7s %3d registers %4d stack %6d shared  %s\n", arch_of(compute_capability).c_str(),
+              used.registers, used.stack_bytes, config.smem_bytes(), name.c_str());
+  EXPECT_GT(used.registers, 0);
+  EXPECT_LE(used.registers * config.num_threads(), 65536);
+  EXPECT_EQ(used.stack_bytes, 0);
+  EXPECT_EQ(used.spill_store_bytes, 0);
+  EXPECT_EQ(used.spill_load_bytes, 0);
+  EXPECT_LE(config.smem_bytes(), smem_limit_bytes(compute_capability));
+}
+
+TEST(AttnFwdMmaCompile, PlannedConfigs_NeedNoLocalMemory) {
+  std::string reason;
+  const Nvrtc* compiler = nvrtc(reason);
+  if (compiler == nullptr) {
+    GTEST_SKIP() << reason;
+  }
+  const bool takes_all = std::getenv("REGARD_ALL_CONFIGS") != nullptr;
+  size_t turn = 0;
+  for (const AttnConfig& config : unplanned_configs()) {
+    for (size_t i = 0; i < kComputeCapabilities.size(); ++i) {
+      if (takes_all || i == turn % kComputeCapabilities.size()) {
+        expect_lean(*compiler, config, kComputeCapabilities[i]);
+      }
+    }
+    ++turn;
+  }
+}
+
+TEST(AttnFwdMmaCompile, LargestHeads_FitTheSharedMemoryOfEveryGpu) {
+  for (const int compute_capability : kComputeCapabilities) {
+    for (int dim = 16; dim <= 256; dim += 16) {
+      for (int value_dim = 16; value_dim <= 256; value_dim += 16) {
+        const AttnConfig config =
+            with_tiles({.head_dim = dim, .value_dim = value_dim}, compute_capability);
+        EXPECT_EQ(why_unsupported(config), nullptr);
+        EXPECT_LE(config.smem_bytes(), smem_limit_bytes(compute_capability))
+            << compute_capability << " " << dim << " " << value_dim;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace regard::gpu
