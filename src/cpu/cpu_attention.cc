@@ -31,18 +31,6 @@ constexpr uint32_t kServedByEager =
     core::bit(core::Feature::chunks) | core::bit(core::Feature::lengths) |
     core::bit(core::Feature::block_mask) | core::bit(core::Feature::sink);
 
-// Above it one block of keys, dK and dV no longer fits the second-level cache.
-constexpr int64_t kLargestHeadSize = 512;
-
-std::string head_size_limit(const Problem& problem) {
-  const int64_t largest = std::max(problem.q.dim, problem.v.dim);
-  if (largest > kLargestHeadSize) {
-    return "head size " + std::to_string(largest) + ": the CPU kernels take up to " +
-           std::to_string(kLargestHeadSize);
-  }
-  return "";
-}
-
 // Positions and limits are 32-bit lanes.
 std::string length_limit(const Problem& problem) {
   constexpr int64_t kLargestLength = std::numeric_limits<int32_t>::max() / 2;
@@ -60,8 +48,7 @@ std::string why_unsupported_tiled(const Problem& problem) {
   if (const char* feature = core::first_unserved(problem, kServedByTiled)) {
     return std::string(feature) + ": the tiled CPU kernels do not serve it";
   }
-  std::string reason = head_size_limit(problem);
-  return reason.empty() ? length_limit(problem) : reason;
+  return length_limit(problem);
 }
 
 void forward_tiled(const Problem& problem, const ForwardOutputs& outputs) {
@@ -78,13 +65,9 @@ std::string why_unsupported_decode(const Problem& problem) {
   if (const char* feature = core::first_unserved(problem, kServedByDecode)) {
     return std::string(feature) + ": the decode kernel does not serve it";
   }
-  // Heads above the tiled kernels' limit are this kernel's, however many rows there are.
-  if (head_size_limit(problem).empty()) {
-    const int64_t rows = most_decode_rows(problem);
-    if (rows > kMostDecodeRows) {
-      return std::to_string(rows) + " query rows a key/value head: the decode kernel takes up to " +
-             std::to_string(kMostDecodeRows);
-    }
+  if (const int64_t rows = most_decode_rows(problem); rows > kMostDecodeRows) {
+    return std::to_string(rows) + " query rows a key/value head: the decode kernel takes up to " +
+           std::to_string(kMostDecodeRows);
   }
   return length_limit(problem);
 }
@@ -97,8 +80,7 @@ std::string why_unsupported_eager(const Problem& problem) {
   if (const char* feature = core::first_unserved(problem, kServedByEager)) {
     return std::string(feature) + ": materialised attention does not serve it";
   }
-  std::string reason = head_size_limit(problem);
-  return reason.empty() ? length_limit(problem) : reason;
+  return length_limit(problem);
 }
 
 void forward_eager(const Problem& problem, const ForwardOutputs& outputs) {

@@ -19,7 +19,7 @@ std::string why_unsupported_tiled(const Problem& problem);
 void forward_tiled(const Problem& problem, const ForwardOutputs& outputs);
 void backward_tiled(const Problem& problem, const BackwardTensors& tensors);
 
-// Forward only: few query rows against many keys, and head sizes that the tiled kernels refuse.
+// Forward only: few query rows against many keys.
 std::string why_unsupported_decode(const Problem& problem);
 void forward_decode(const Problem& problem, const ForwardOutputs& outputs);
 

@@ -223,28 +223,19 @@ TEST(Validate, ProgramGradients_NeedF32Tensors) {
 // A Problem that only the reference computes is refused with every back end's reason.
 TEST(AutomaticChoice, NoBackEndServes_NamesEachReason) {
   Call call;
-  call.problem.q.dim = call.problem.k.dim = 600;
-  std::vector<float> rows(4 * 2 * 600, 0.5f);
-  for (View* view : {&call.problem.q, &call.problem.k}) {
-    view->data = rows.data();
-    view->stride_head = 0;
-    view->stride_seq = 600;
-  }
-  call.tensors.dq = call.problem.q;
-  call.tensors.dq.stride_head = 4 * 600;
-  call.tensors.dk = call.problem.k;
-  call.tensors.dk.stride_head = 4 * 600;
+  call.problem.quantization.scores = ScoreFormat::int8;
+  call.problem.quantization.int8_backward = true;
   try {
     attention_backward(call.problem, call.tensors);
-    ADD_FAILURE() << "a head size of 600 was served";
+    ADD_FAILURE() << "an int8 backward was served";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::unsupported);
     const std::string message = error.what();
     EXPECT_THAT(message, ::testing::HasSubstr("cpu_decode: has a forward only"));
-    EXPECT_THAT(message, ::testing::HasSubstr("cpu_tiled: head size 600"));
+    EXPECT_THAT(message, ::testing::HasSubstr("cpu_tiled: int8 scores"));
+    EXPECT_THAT(message, ::testing::HasSubstr("cpu_sage: an int8 backward"));
     EXPECT_THAT(message, ::testing::HasSubstr("reference"));
   }
-  call.problem.quantization.scores = ScoreFormat::int8;
   EXPECT_THAT(why_unsupported(Backend::automatic, call.problem),
               ::testing::HasSubstr("cpu_decode: int8 scores"));
   EXPECT_EQ(why_unsupported(Backend::automatic, Call().problem), "");

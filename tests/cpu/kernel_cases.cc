@@ -141,11 +141,19 @@ std::vector<AttentionCase> kernel_cases() {
           .dv = 40,
       },
       {
-          .name = "d7_dv513_edge",
+          .name = "d7_dv509_edge",
           .sq = 13,
           .sk = 29,
           .d = 7,
           .dv = 509,
+      },
+      {
+          .name = "d600_dv1030",
+          .sq = 101,
+          .sk = 205,
+          .d = 600,
+          .dv = 1030,
+          .causal = kLower,
       },
       {
           .name = "causal_upper",
