@@ -50,10 +50,10 @@ constexpr std::array kOptions = {
                 set_of({Module::flex_attention, Module::eager}), "use flex_attention"},
     KnownOption{"a score program",
                 [](const AttentionOptions& o) { return o.score_program.program != nullptr; },
-                set_of({Module::flex_attention, Module::eager}), "use flex_attention"},
+                set_of({Module::flex_attention}), "use flex_attention"},
     KnownOption{"a mask program",
                 [](const AttentionOptions& o) { return o.mask_program.program != nullptr; },
-                set_of({Module::flex_attention, Module::eager}), "use flex_attention"},
+                set_of({Module::flex_attention}), "use flex_attention"},
     KnownOption{"a quantization",
                 [](const AttentionOptions& o) {
                   return o.quantization.scores != ScoreFormat::exact ||

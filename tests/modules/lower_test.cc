@@ -62,7 +62,7 @@ TEST(Lower, FlexWithAMaskOfItsOwn_IsNotCausalByDefault) {
   EXPECT_EQ(lowered(Module::flex_attention, {}).causal, Causal::upper_left);
   EXPECT_EQ(lowered(Module::flex_attention, with_block_mask).causal, Causal::none);
   EXPECT_EQ(lowered(Module::flex_attention, with_program).causal, Causal::none);
-  EXPECT_EQ(lowered(Module::eager, with_program).causal, Causal::upper_left);
+  EXPECT_EQ(lowered(Module::eager, with_block_mask).causal, Causal::upper_left);
 }
 
 TEST(Lower, Scale_DefaultsToTheRootOfTheQueryHeadSize) {
@@ -167,7 +167,7 @@ TEST(Lower, OptionsAModuleDoesNotKnow_AreRefusedByName) {
   for (const OptionCase& option : kOptionCases) {
     for (const ModuleInfo& info : modules()) {
       if (info.module == Module::eager || !info.is_built) {
-        continue;  // eager knows what any module knows
+        continue;  // eager knows what any module knows, programs excepted
       }
       SCOPED_TRACE(std::string(info.name) + ", " + option.words);
       AttentionOptions options{.is_causal = info.module == Module::s2};
@@ -179,6 +179,17 @@ TEST(Lower, OptionsAModuleDoesNotKnow_AreRefusedByName) {
         EXPECT_THAT(text, AllOf(HasSubstr(info.name), HasSubstr(option.words), HasSubstr("use ")));
       }
     }
+  }
+}
+
+// Materialised scores are the yardstick of numbers, not of programs: cpu_eager computes none.
+TEST(Lower, EagerWithAProgram_IsRefused) {
+  AttentionOptions with_score, with_mask;
+  with_score.score_program.program = reinterpret_cast<const Program*>(kOffsets);
+  with_mask.mask_program.program = reinterpret_cast<const Program*>(kOffsets);
+  for (const AttentionOptions& options : {with_score, with_mask}) {
+    EXPECT_THAT(refusal(Module::eager, options, ErrorCode::invalid_argument),
+                AllOf(HasSubstr("program"), HasSubstr("use flex_attention")));
   }
 }
 
