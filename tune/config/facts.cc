@@ -91,6 +91,24 @@ void look_for_data(Facts& facts, const std::string& key,
   }
 }
 
+void look_for_tensors(Facts& facts) {
+  const Purpose purpose = facts.options.purpose;
+  const bool is_flex = facts.chosen(Module::flex_attention) != nullptr;
+  if (!is_flex || !facts.readable("flex_tensors") || purpose == Purpose::preprocess) return;
+  for (const auto& [name, tensor] : facts.read.config.flex_tensors) {
+    // What was trained is read from output_dir afterwards.
+    const bool is_in_output = tensor.trainable && purpose != Purpose::train;
+    const size_t hash = tensor.from.rfind('#');
+    if (hash == std::string::npos || is_in_output) continue;
+    const std::string path = tensor.from.substr(0, hash);
+    std::error_code ignored;
+    if (std::filesystem::exists(path, ignored)) continue;
+    const YamlNode* node = facts.root.find("flex_tensors")->find(name);
+    facts.missing_tensors.push_back(
+        {"flex_tensors." + name, node == nullptr ? YamlMark{} : node->key_mark, path});
+  }
+}
+
 // Elements of a file's tensor are known when it is read; "alibi" is a slope for each head.
 std::vector<regard::TensorInfo> flex_tensor_infos(const Config& config) {
   std::vector<regard::TensorInfo> infos;
@@ -174,6 +192,7 @@ Facts gather_facts(const YamlNode& root, const ReadResult& read, std::vector<Val
   read_model(facts);
   look_for_data(facts, "datasets", read.config.datasets);
   look_for_data(facts, "test_datasets", read.config.test_datasets);
+  look_for_tensors(facts);
   parse_programs(facts);
   resolve_defaults(facts);
   return facts;

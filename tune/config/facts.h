@@ -28,9 +28,10 @@ struct ModuleChoice {
   std::string text() const;  // "flash_attention: true" or "attn_implementation: sage"
 };
 
-// A file or folder that an entry of datasets or test_datasets names and that is not there.
+// A file or folder that an entry of datasets, test_datasets or flex_tensors names and that is not
+// there.
 struct MissingData {
-  std::string key;  // "datasets[0].path"
+  std::string key;  // "datasets[0].path", "flex_tensors.slopes"
   YamlMark mark;    // of the value
   std::string path;
 };
@@ -49,7 +50,7 @@ struct Facts {
   std::string model_fault{};      // rule 32; empty when the model was read or was not asked for
   bool is_model_missing = false;  // it was not found at all
 
-  std::vector<MissingData> missing_data{};  // rule 33
+  std::vector<MissingData> missing_data{}, missing_tensors{};  // rule 33
 
   std::optional<regard::ParsedProgram> score_program{}, mask_program{};
 

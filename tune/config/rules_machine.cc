@@ -91,9 +91,11 @@ void flash_schedule(const Facts& facts, Report& report) {
   const bool names_version = choice != nullptr && choice->by_name && choice->module != Module::s2;
   if (choice == nullptr || names_version || !facts.is_hopper()) return;
   if (facts.machine().cuda >= kHopperCuda) {
-    report.note(choice->key, choice->mark,
-                "on this Hopper GPU the Hopper schedule (FlashAttention-3) is used; write "
-                "attn_implementation: flash_attention_2 for the other");
+    const std::string other =
+        facts.uses_s2() ? "" : "; write attn_implementation: flash_attention_2 for the Ampere one";
+    report.note(
+        choice->key, choice->mark,
+        "flash attention runs with the Hopper schedule (FlashAttention-3) on this GPU" + other);
     return;
   }
   report.note(choice->key, choice->mark,
@@ -154,6 +156,7 @@ void cast_to_bf16(const Facts& facts, Report& report) {
   const ModuleChoice* choice = facts.chosen_flash();
   if (choice == nullptr) choice = facts.chosen(Module::sage);
   if (choice == nullptr || !facts.is_gpu() || !trains_in_fp32(facts)) return;
+  if (!regard::why_unsupported(choice->module, facts.machine()).empty()) return;  // rules 10 to 14
   report.set(choice->key, choice->mark,
              "bf16 and fp16 are both false: Q, K and V are cast to bf16 at the edge of the " +
                  std::string(choice->module == Module::sage ? "sage" : "flash") +

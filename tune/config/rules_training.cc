@@ -163,6 +163,11 @@ void data_found(const Facts& facts, Report& report) {
                      ", neither from the current directory nor beside the configuration: write "
                      "where the .jsonl or .json file is (a data set of a hub is downloaded first)");
   }
+  for (const MissingData& missing : facts.missing_tensors) {
+    report.error(missing.key, missing.mark,
+                 missing.key + ": no file " + missing.path +
+                     " from the current directory: write where the .safetensors file is, or alibi");
+  }
 }
 
 }  // namespace rules

@@ -58,6 +58,9 @@ TEST_F(RuleMachine, Rule13_FlashOnHopperWithoutVersion_NotesTheSchedule) {
              {"Hopper schedule (FlashAttention-3)"});
   expect_one(check("flash_attention: true\n", machine_with("hopper", {12, 2})), 13, Severity::note,
              "flash_attention", 1, {"Ampere schedule", "12.3", "12.2"});
+  const CheckResult s2 = check("flash_attention: true\ns2_attention: true\n", "hopper");
+  expect_one(s2, 13, Severity::note, "flash_attention", 1, {"Hopper schedule"});
+  EXPECT_EQ(findings_of(s2, 13)[0].message.find("write"), std::string::npos);  // no s2 by that name
   expect_none(check("attn_implementation: flash_attention_2\n", "hopper"), 13);
   expect_none(check("attn_implementation: flash_attention_3\n", "hopper"), 13);
   expect_none(check("flash_attention: true\n", "ampere"), 13);
@@ -131,6 +134,10 @@ TEST_F(RuleMachine, Rule19_FlashOrSageInFp32OnAGpu_SetsTheCast) {
   expect_none(check("flash_attention: true\nfp16: true\n", "ampere"), 19);
   expect_none(check("flash_attention: true\nbf16: false\n", "cpu"), 19);
   expect_none(check("sdp_attention: true\nbf16: false\n", "ampere"), 19);
+  // Where the kernel does not run (rules 10, 12, 14), nothing is cast.
+  expect_none(check("flash_attention: true\n", "turing"), 19);
+  expect_none(check("flash_attention: true\nbf16: false\n", machine_with("mi300", {5, 7})), 19);
+  expect_none(check("sage_attention: true\nbf16: false\n", "mi300"), 19);
 }
 
 TEST_F(RuleMachine, Rule17_WrongTypesAndSureDivisionsByZero_AreFound) {

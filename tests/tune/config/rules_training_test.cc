@@ -229,6 +229,25 @@ TEST_F(RuleTraining, Rule33_DataThatIsNotThere_IsAnErrorAtItsLine) {
   EXPECT_NE(found[1].message.find("b.jsonl"), std::string::npos) << found[1].message;
 }
 
+TEST_F(RuleTraining, Rule33_TensorFileThatIsNotThere_IsAnErrorAtItsLine) {
+  write_file("here.safetensors", "");
+  const std::string here = (folder_ / "here.safetensors").string();
+  const std::string tensors = "flex_tensors:\n  a: alibi\n  b: " + here +
+                              "#b\n  c: gone.safetensors#c\n"
+                              "  d: {from: lost.safetensors#d, trainable: true}\n";
+  const std::vector<Finding> found = findings_of(check("flex_attention: true\n" + tensors), 33);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].key.value_or(""), "flex_tensors.c");
+  EXPECT_EQ(found[0].line.value_or(0), 5);
+  EXPECT_NE(found[0].message.find("gone.safetensors"), std::string::npos) << found[0].message;
+  EXPECT_EQ(found[1].line.value_or(0), 6);
+  // What was trained lies in output_dir; other modules and commands read no tensors.
+  const CheckResult evaluated = check("flex_attention: true\n" + tensors, "cpu", Purpose::evaluate);
+  EXPECT_EQ(findings_of(evaluated, 33).size(), 1u);
+  expect_none(check("flex_attention: true\n" + tensors, "cpu", Purpose::preprocess), 33);
+  expect_none(check("sdp_attention: true\n" + tensors), 33);
+}
+
 TEST_F(RuleTraining, Rule33_Commands_ThatReadNoData_DoNotAsk) {
   std::filesystem::remove(folder_ / "data.jsonl");
   for (const Purpose purpose : {Purpose::train, Purpose::preprocess, Purpose::evaluate})
