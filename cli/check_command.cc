@@ -11,9 +11,13 @@ namespace {
 regard::ToolkitVersion parse_version(const std::string& text, const char* option) {
   regard::ToolkitVersion version;
   int used = 0;
-  const bool whole =
-      std::sscanf(text.c_str(), "%d.%d%n", &version.major, &version.minor, &used) == 2 &&
-      used == static_cast<int>(text.size());
+  const auto size = static_cast<int>(text.size());
+  bool whole = std::sscanf(text.c_str(), "%d.%d%n", &version.major, &version.minor, &used) == 2 &&
+               used == size;
+  if (!whole) {  // "13" is 13.0
+    version.minor = 0;
+    whole = std::sscanf(text.c_str(), "%d%n", &version.major, &used) == 1 && used == size;
+  }
   if (!whole || version.major < 0 || version.minor < 0) {
     throw tune::UsageError(std::string(option) + " '" + text + "': write a version such as 12.4");
   }
@@ -24,6 +28,14 @@ struct MachineOptions {
   std::string name, cuda, rocm;
 };
 
+// A version that the rules would never ask for is a mistake, not a wish.
+void expect_kind(const regard::Machine& machine, regard::DeviceKind kind, const std::string& option,
+                 const std::string& what, const std::string& example) {
+  if (machine.kind == kind) return;
+  throw tune::UsageError(option + " is of " + what + ", and the machine is " + machine.device_name +
+                         ": write --machine " + example + " beside it, or leave it out");
+}
+
 regard::Machine described_machine(const MachineOptions& options) {
   regard::Machine machine;
   try {
@@ -32,8 +44,14 @@ regard::Machine described_machine(const MachineOptions& options) {
   } catch (const std::exception& error) {
     throw tune::UsageError(std::string("--machine: ") + error.what());
   }
-  if (!options.cuda.empty()) machine.cuda = parse_version(options.cuda, "--cuda");
-  if (!options.rocm.empty()) machine.rocm = parse_version(options.rocm, "--rocm");
+  if (!options.cuda.empty()) {
+    expect_kind(machine, regard::DeviceKind::nvidia, "--cuda", "an NVIDIA GPU", "hopper");
+    machine.cuda = parse_version(options.cuda, "--cuda");
+  }
+  if (!options.rocm.empty()) {
+    expect_kind(machine, regard::DeviceKind::amd, "--rocm", "an AMD GPU", "mi300");
+    machine.rocm = parse_version(options.rocm, "--rocm");
+  }
   return machine;
 }
 
@@ -47,8 +65,9 @@ int check_command(const Words& words) {
   line.app().add_option("--machine", options.name,
                         "check for a machine that is not here: cpu, pascal, turing, ampere, ada, "
                         "hopper, blackwell, mi300");
-  line.app().add_option("--cuda", options.cuda, "its CUDA run-time compiler, e.g. 12.4");
-  line.app().add_option("--rocm", options.rocm, "its ROCm, e.g. 6.2");
+  line.app().add_option("--cuda", options.cuda,
+                        "CUDA run-time compiler (NVRTC) of an NVIDIA machine, e.g. 12.4");
+  line.app().add_option("--rocm", options.rocm, "ROCm of an AMD machine, e.g. 6.2");
   if (!line.parse(words)) return 0;
 
   const tune::CheckResult result = tune::check_file(

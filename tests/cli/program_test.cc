@@ -71,6 +71,20 @@ TEST_F(ProgramTest, CheckWithBadMachine_HasCode2) {
   EXPECT_EQ(run_program("check " + file + " --machine hopper --cuda twelve").exit_code, 2);
 }
 
+TEST_F(ProgramTest, CheckVersions_BelongToTheirMachines) {
+  const std::string check = "check " + write_config(tiny_config("flash_attention: true\n"));
+  EXPECT_NE(run_program(check + " --machine hopper --cuda 12").output.find("12.0 is here"),
+            std::string::npos);
+  EXPECT_EQ(run_program(check + " --machine hopper --cuda 13").exit_code, 0);
+  EXPECT_EQ(run_program(check + " --machine hopper --cuda 13.").exit_code, 2);
+  for (const char* options : {" --machine cpu --cuda 12.4", " --machine hopper --rocm 6.2",
+                              " --machine mi300 --cuda 12.4"}) {
+    const ProgramResult result = run_program(check + options);
+    EXPECT_EQ(result.exit_code, 2) << options;
+    EXPECT_NE(result.output.find("GPU, and the machine is"), std::string::npos) << result.output;
+  }
+}
+
 TEST_F(ProgramTest, PreparedFolderInTheWay_IsNotedAndTheRowsAreShown) {
   std::ofstream(folder_ + "/prepared") << "a file of this name";
   const ProgramResult result = run_program("preprocess --debug " + write_config(tiny_config()));
