@@ -139,7 +139,7 @@ FlexPrograms::Bound FlexPrograms::compile(const std::string& text, regard::Progr
   }
   const regard::ParsedProgram parsed = regard::parse_program(text, kind, infos);
   if (parsed.fault) {
-    throw UsageError(std::string(key) + ": position " + std::to_string(parsed.fault->position) +
+    throw UsageError(std::string(key) + ", character " + std::to_string(parsed.fault->position) +
                      ": " + parsed.fault->message);
   }
   // Without the list of declared names, so that only tensors that are read are bound.

@@ -129,7 +129,7 @@ TEST(FlexPrograms, Cache_GivesTheLogitsOfTheWholeSequence) {
 }
 
 TEST(FlexPrograms, BadTextsAndTensors_AreRefusedWithTheirKey) {
-  EXPECT_THAT(refusal_of({"score +", "", {}}), HasSubstr("flex_score_mod: position 8"));
+  EXPECT_THAT(refusal_of({"score +", "", {}}), HasSubstr("flex_score_mod, character 8"));
   EXPECT_THAT(refusal_of({"", "score > 0", {}}), HasSubstr("flex_mask_mod"));
   EXPECT_THAT(refusal_of({"score + t[h]", "", {{"t", "not-there.safetensors#t", false}}}),
               ::testing::Not(""));
