@@ -1,21 +1,19 @@
 // attn_fwd_cpu: exact attention forward for CPUs, tiled over rows and keys, SIMD over rows.
-// Math     O = softmax(scale * Q K^T + terms, masked) V; LSE = natural log-sum-exp per row.
-// Shapes   Q [B,Sq,Hq,D]  K [B,Sk,Hkv,D]  V [B,Sk,Hkv,Dv]  O like Q with Dv  LSE [B,Hq,Sq] f32; any
-// strides, last = 1. Tiling   task = (sequence, key/value head, 96 merged query rows), longest
-// first; loops blocks of 192 keys. Register
-//          tile 12 x 32 (AVX-512) or 6 x 16 (AVX2), see register_tile-inl.h. Scores are computed
-//          transposed, [key, row]: lanes are rows, so max, sum and limits are vertical, and P is a
-//          ready A operand (its columns are contiguous).
+// Math     O = softmax(scale * Q K^T + terms, masked; sink) V; LSE = natural log-sum-exp per row.
+// Shapes   Q [B,Sq,Hq,D]  K [B,Sk,Hkv,D]  V [B,Sk,Hkv,Dv], or K and V in pages; O like Q with Dv
+//          LSE [B,Hq,Sq] f32; any strides, last = 1.
+// Tiling   task = (sequence, key/value head, 96 merged query rows), longest first; loops blocks of
+//          192 keys. Register tile 12 x 32 (AVX-512) or 6 x 16 (AVX2), see register_tile-inl.h.
+//          Scores are computed transposed, [key, row]: lanes are rows, so max, sum and limits are
+//          vertical, and P is a ready A operand (its columns are contiguous).
 // Memory   K and V are packed to f32 once per key/value head (PanelA and strips), shared by all
-// rows. Per thread: Q strips,
-//          one 192 x 96 score tile (72 KiB), O accumulator [96, Dv].
+//          rows. Per thread: Q strips, one 192 x 96 score tile (72 KiB), O accumulator [96, Dv].
 // Skipping blocks no row sees are never visited; full blocks run without limit code; on partial
-// blocks each strip of
-//          rows computes only the keys it sees, and each register tile of P V only the depth it
-//          needs.
+//          blocks each strip of rows computes only the keys it sees, and each register tile of P V
+//          only the depth it needs.
 // Numerics f32 accumulation; log2(e) is folded into Q; a masked score is -inf; O is rescaled inside
-// the P V tile and
-//          divided once at the end; a fully masked row gives O = 0, LSE = -inf.
+//          the P V tile and divided once at the end; a fully masked row gives O = 0, LSE = -inf
+//          (the sink's logit).
 // Limits   see why_unsupported_tiled().
 // Source   Dao 2023 (arXiv 2307.08691) Alg. 1; own packing.
 #if defined(REGARD_CPU_ATTN_FWD_CPU_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -122,11 +120,13 @@ inline void drop_weights(const ScoreStrip& strip, float* scores, float* keep) {
   }
 }
 
-// Scores and softmax of every strip of the tile over one key block (lines 8-10).
-inline void score_block(const Problem& problem, const Unit& unit, const RowTile& tile,
-                        const KeyBlock& block, const float* key_panels,
-                        const ForwardBuffers& buffers) {
-  const auto head_dim = static_cast<size_t>(problem.q.dim);
+// Scores and softmax of every strip of the tile over one key block (lines 8-10). multiply(strip,
+// index, vectors) writes the strip's scores; round(strip) may change its weights, whose sum has
+// been taken.
+template <class Multiply, class Round>
+void softmax_strips(const Problem& problem, const Unit& unit, const RowTile& tile,
+                    const KeyBlock& block, const ForwardBuffers& buffers, const Multiply& multiply,
+                    const Round& round) {
   const auto num_rows = static_cast<size_t>(tile.num_rows);
   for (size_t s = 0; s < num_strips(num_rows); ++s) {
     const auto lane_begin = static_cast<int64_t>(s * kStripLanes);
@@ -137,15 +137,13 @@ inline void score_block(const Problem& problem, const Unit& unit, const RowTile&
                       : keys_of_rows(tile, block, lane_begin, lane_begin + num_lanes);
     const ScoreStrip strip{&problem, &unit,      &tile,     block.base,  keys.lo,
                            keys.hi,  lane_begin, num_lanes, block.cover, buffers.programs};
-    multiply_scores(
-        key_panels + static_cast<size_t>(block.base) * head_dim, head_dim,
-        static_cast<size_t>(keys.lo - block.base), static_cast<size_t>(keys.hi - block.base),
-        buffers.q_strips + s * kStripLanes * head_dim, vectors, buffers.scores + lane_begin);
+    multiply(strip, s, vectors);
     apply_terms(strip, block.is_full, buffers.scores, nullptr);
     for (int64_t lane = lane_begin; lane < lane_begin + num_lanes; lane += kLanes) {
       softmax_lanes(strip.at(buffers.scores, keys.lo, lane), keys.hi - keys.lo, buffers.max + lane,
                     buffers.sum + lane, buffers.correction + lane);
     }
+    round(strip);
     if (has_dropout(problem)) {
       drop_weights(strip, buffers.scores, buffers.keep);
     }
@@ -154,6 +152,23 @@ inline void score_block(const Problem& problem, const Unit& unit, const RowTile&
       clear_keys(strip, keys.hi, block.hi, buffers.scores);
     }
   }
+}
+
+// The same with exact scores.
+inline void score_block(const Problem& problem, const Unit& unit, const RowTile& tile,
+                        const KeyBlock& block, const float* key_panels,
+                        const ForwardBuffers& buffers) {
+  const auto head_dim = static_cast<size_t>(problem.q.dim);
+  softmax_strips(
+      problem, unit, tile, block, buffers,
+      [&](const ScoreStrip& strip, size_t s, int vectors) {
+        multiply_scores(key_panels + static_cast<size_t>(block.base) * head_dim, head_dim,
+                        static_cast<size_t>(strip.key_lo - block.base),
+                        static_cast<size_t>(strip.key_hi - block.base),
+                        buffers.q_strips + s * kStripLanes * head_dim, vectors,
+                        buffers.scores + strip.lane_begin);
+      },
+      [](const ScoreStrip&) {});
 }
 
 // line 10: O = O * correction + P V.

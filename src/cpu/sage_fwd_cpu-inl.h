@@ -278,39 +278,22 @@ inline void round_weights(const ScoreStrip& strip, ValueFormat format, float* sc
 
 // score_block of the exact kernel with int8 scores and rounded weights.
 inline void sage_score_block(const Problem& problem, const Unit& unit, const RowTile& tile,
-                             const KeyBlock& block, const SageKeys& keys_of_unit,
+                             const KeyBlock& block, const SageKeys& keys,
                              const SageQueries& queries, const ForwardBuffers& buffers) {
-  const auto num_rows = static_cast<size_t>(tile.num_rows);
   const size_t num_words = words_of(problem.q.dim);
-  for (size_t s = 0; s < num_strips(num_rows); ++s) {
-    const auto lane_begin = static_cast<int64_t>(s * kStripLanes);
-    const int vectors = strip_vectors(num_rows, s);
-    const auto num_lanes = static_cast<int64_t>(vectors * kLanes);
-    const core::KeyInterval keys =
-        block.is_full ? core::KeyInterval{block.lo, block.hi}
-                      : keys_of_rows(tile, block, lane_begin, lane_begin + num_lanes);
-    const ScoreStrip strip{&problem, &unit,   &tile,      block.base,
-                           keys.lo,  keys.hi, lane_begin, num_lanes};
-    multiply_int8_scores(keys_of_unit, queries, num_words, static_cast<size_t>(block.base),
-                         static_cast<size_t>(keys.lo - block.base),
-                         static_cast<size_t>(keys.hi - block.base), s, vectors,
-                         buffers.scores + lane_begin);
-    apply_terms(strip, block.is_full, buffers.scores, nullptr);
-    for (int64_t lane = lane_begin; lane < lane_begin + num_lanes; lane += kLanes) {
-      softmax_lanes(strip.at(buffers.scores, keys.lo, lane), keys.hi - keys.lo, buffers.max + lane,
-                    buffers.sum + lane, buffers.correction + lane);
-    }
-    if (problem.quantization.values != ValueFormat::exact) {
-      round_weights(strip, problem.quantization.values, buffers.scores);
-    }
-    if (has_dropout(problem)) {
-      drop_weights(strip, buffers.scores, buffers.keep);
-    }
-    if (!block.is_full) {
-      clear_keys(strip, block.lo, keys.lo, buffers.scores);
-      clear_keys(strip, keys.hi, block.hi, buffers.scores);
-    }
-  }
+  softmax_strips(
+      problem, unit, tile, block, buffers,
+      [&](const ScoreStrip& strip, size_t s, int vectors) {
+        multiply_int8_scores(keys, queries, num_words, static_cast<size_t>(block.base),
+                             static_cast<size_t>(strip.key_lo - block.base),
+                             static_cast<size_t>(strip.key_hi - block.base), s, vectors,
+                             buffers.scores + strip.lane_begin);
+      },
+      [&](const ScoreStrip& strip) {
+        if (problem.quantization.values != ValueFormat::exact) {
+          round_weights(strip, problem.quantization.values, buffers.scores);
+        }
+      });
 }
 
 // The LSE of the scores themselves: those of the tile were without q . mean.
@@ -333,9 +316,7 @@ inline void sage_forward_tile(const SageForwardCall& call, const Unit& unit, con
   const ForwardBuffers buffers(problem, scratch + SageQueries::floats(problem));
   const RowTile tile = row_tile_at(problem, unit, tile_idx);
   pack_sage_queries(problem, unit, from, tile, queries);
-  std::fill_n(buffers.o, kBlockQ * padded(static_cast<size_t>(problem.v.dim)), 0.0f);
-  std::fill_n(buffers.max, kBlockQ, kMasked);
-  std::fill_n(buffers.sum, kBlockQ, 0.0f);
+  start_rows(problem, unit, tile, buffers);
   for (int64_t b = tile.first_block(); b < tile.end_block(); ++b) {
     const KeyBlock block = key_block_at(tile, b);
     sage_score_block(problem, unit, tile, block, keys, queries, buffers);
