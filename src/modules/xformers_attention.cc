@@ -4,6 +4,7 @@
 
 #include "core/dtype.h"
 #include "modules/xformers_checks.h"
+#include "regard/modules.h"
 #include "regard/xformers.h"
 
 namespace regard::xformers {
@@ -91,12 +92,12 @@ Grouping grouping_of(const Arguments& arguments, std::initializer_list<const Ten
 }
 
 Problem problem_of(const Arguments& arguments, const Grouping& grouping, int64_t group) {
-  Problem problem;
-  problem.q = grouping.queries(arguments.q, group);
-  problem.k = grouping.keys(arguments.k, group);
-  problem.v = grouping.keys(arguments.v, group);
-  problem.scale = arguments.scale;
-  problem.dropout = {.probability = arguments.p, .seed = arguments.seed};
+  AttentionOptions options{.is_causal = false};  // what is seen, the bias object says
+  options.scale = arguments.scale;
+  options.dropout = {.probability = arguments.p, .seed = arguments.seed};
+  Problem problem =
+      lower(Module::xformers, grouping.queries(arguments.q, group),
+            grouping.keys(arguments.k, group), grouping.keys(arguments.v, group), options);
   if (arguments.attn_bias != nullptr) {
     arguments.attn_bias->lower(problem);
   }

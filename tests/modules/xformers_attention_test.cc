@@ -260,6 +260,19 @@ TEST(XformersGroups, CallsWithoutAMeaning_AreRefused) {
               HasSubstr("dropout"));
 }
 
+TEST(XformersAttention, HeadSizeBeyondTheModule_IsUnsupported) {
+  std::vector<float> row(513, 0.5f), out(513);
+  const View q = single_head(row.data(), DType::f32, 1, 1, 513);
+  try {
+    memory_efficient_attention({.q = q, .k = q, .v = q},
+                               single_head(out.data(), DType::f32, 1, 1, 513));
+    ADD_FAILURE() << "a head size of 513 was served";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unsupported);
+    EXPECT_THAT(error.what(), HasSubstr("head_dim 513: xformers serves head sizes 1 to 512"));
+  }
+}
+
 TEST(XformersSingleHead, ThreeAxes_AreOneHead) {
   std::vector<float> q = random_values(2 * 3 * 4, 1), k = random_values(2 * 5 * 4, 2), o(q.size()),
                      exact(q.size());
