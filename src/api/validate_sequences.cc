@@ -184,9 +184,7 @@ void check_pages(const Problem& problem) {
 
 void check_chunks(const Problem& problem) {
   const Chunks& chunks = problem.chunks;
-  if (chunks.size < 0) {
-    fail("chunks.size " + text(chunks.size) + ": must be 1 or more positions, or 0 for no chunks");
-  }
+  check_extent("chunks.size", chunks.size, 0);  // 0 = no chunks; sums of cuts must not overflow
   if (chunks.shift < 0 || chunks.shift > chunks.size) {
     fail("chunks.shift " + text(chunks.shift) + ": must be from 0 to chunks.size " +
          text(chunks.size));

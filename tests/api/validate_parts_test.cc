@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <limits>
 
 #include "regard/attention.h"
 #include "regard/program.h"
@@ -92,6 +93,8 @@ TEST(Validate, Pages_MustBeInTheTable) {
 TEST(Validate, Chunks_MustHaveASize) {
   expect_forward_refusals({
       {"chunks.size -4", [](Call& c) { c.problem.chunks.size = -4; }},
+      {"chunks.size 9223372036854775807: must be from 0 to 2147483647",
+       [](Call& c) { c.problem.chunks.size = std::numeric_limits<int64_t>::max(); }},
       {"chunks.shift 3: must be from 0 to chunks.size 2",
        [](Call& c) { c.problem.chunks = {.size = 2, .shift = 3}; }},
       {"chunks.shift 1: must be from 0 to chunks.size 0",
