@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "api/validate_parts.h"
 #include "core/dtype.h"
 #include "cpu/task_queue.h"
 #include "regard/attention.h"
@@ -14,21 +15,14 @@
 namespace regard {
 namespace {
 
+using api::is_empty;
+using api::shape_text;
+
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 [[noreturn]] void fail(const std::string& message) {
   throw Error(ErrorCode::invalid_argument, "merge_attention: " + message);
 }
-
-std::string shape_text(const View& view) {
-  std::string shape;
-  for (const int64_t extent : {view.batch, view.seq, view.heads, view.dim}) {
-    shape.append(shape.empty() ? "[" : ", ").append(std::to_string(extent));
-  }
-  return shape.append("]");
-}
-
-bool is_empty(const View& view) { return view.batch * view.seq * view.heads == 0; }
 
 void check_part(const std::string& name, const View& o, const LseView& lse, const View& like,
                 bool needs_lse) {
