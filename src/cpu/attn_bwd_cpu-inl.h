@@ -1,27 +1,25 @@
 // attn_bwd_cpu: exact attention backward for CPUs, tiled, deterministic at every thread count.
-// Math     P = exp(S - LSE); dV = P^T dO; dP = dO V^T; dS = P * (dP - delta), delta = rowsum(dO *
-// O) - dLSE;
-//          dQ = scale * dS K; dK = scale * dS^T Q.
+// Math     P = exp(S - LSE); dV = P^T dO; dP = dO V^T; dS = P * (dP - delta),
+//          delta = rowsum(dO * O) - dLSE; dQ = scale * dS K; dK = scale * dS^T Q.
 // Shapes   as the forward; dO like O, dQ dK dV like Q K V, each in its own dtype.
 // Tiling   task = (sequence, key/value head, 192 keys): dK and dV of the block stay with the task,
-// which loops the
-//          unit's tiles of 96 merged query rows from the last to the first. Scores and dP are
-//          computed transposed, [key, row], so all five products are register tiles without any
-//          transposition:
+//          which loops the unit's tiles of 96 merged query rows from the last to the first. Scores
+//          and dP are computed transposed, [key, row], so all five products are register tiles
+//          without any transposition:
 //            S^T = K Q^T   dP^T = V dO^T   (A = key panels, B = row strips)
-//            dV += P^T dO  dK += dS^T Q    (A = rows of the tile)      dQ += dS K  (A = columns of
-//            the tile)
+//            dV += P^T dO  dK += dS^T Q    (A = rows of the tile)
+//            dQ += dS K                    (A = columns of the tile)
 // Order    dQ of a row tile takes its key blocks in ascending order: a task waits for its
-// predecessor's turn on that
-//          tile. Tasks of one unit start in ascending order and walk tiles in the same direction,
-//          so a follower runs one tile behind, and the oldest running task never waits.
+//          predecessor's turn on that tile. Tasks of one unit start in ascending order and walk
+//          tiles in the same direction, so a follower runs one tile behind, and the oldest running
+//          task never waits.
 // Memory   per unit K, V as panels, K as strips; Q, dO as row strips and as strips, dQ in f32: at
-// most kWaveBudget for
-//          the units in flight. Per thread two score tiles (144 KiB), dK and dV [192, D + Dv].
+//          most kWaveBudget for the units in flight. Per thread two score tiles (144 KiB), dK and
+//          dV [192, D + Dv].
 // Skipping as the forward; the depth of every product is trimmed to the rows or keys that see each
-// other. Numerics f32 accumulation; log2(e) folded into Q for S, scale applied to dQ and dK when
-// they are written; rows with
-//          LSE = -inf have P = 0.
+//          other.
+// Numerics f32 accumulation; log2(e) folded into Q for S, scale applied to dQ and dK when they are
+//          written; rows with LSE = -inf have P = 0.
 // Limits   see why_unsupported_tiled().
 // Source   Dao 2023 (arXiv 2307.08691) Alg. 2; own packing and order.
 #if defined(REGARD_CPU_ATTN_BWD_CPU_INL_H_) == defined(HWY_TARGET_TOGGLE)

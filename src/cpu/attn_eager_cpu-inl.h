@@ -1,16 +1,16 @@
 // attn_eager_cpu: attention with materialised scores, forward and backward: the yardstick.
-// Math     as attn_fwd_cpu and attn_bwd_cpu, one whole matrix after the other: S = Q K^T, P =
-// softmax(S), O = P V;
-//          dP = dO V^T, dS = P * (dP - delta), dV = P^T dO, dK = dS^T Q, dQ = dS K; dS before the
-//          derivative of softcap is what bias and slopes sum, delta what the sink sums.
+// Math     as attn_fwd_cpu and attn_bwd_cpu, one whole matrix after the other: S = Q K^T,
+//          P = softmax(S), O = P V; dP = dO V^T, dS = P * (dP - delta), dV = P^T dO, dK = dS^T Q,
+//          dQ = dS K; dS before the derivative of softcap is what bias and slopes sum, delta what
+//          the sink sums.
 // Shapes   as attn_fwd_cpu and attn_bwd_cpu.
 // Tiling   none over keys and no skipping: masked scores are computed and overwritten with -inf. A
-// matrix is kept as
-//          slabs [Sk, 96 merged rows], so that the register tiles of the tiled kernels serve here
-//          too; each step runs over all slabs of the units in flight before the next one starts.
+//          matrix is kept as slabs [Sk, 96 merged rows], so that the register tiles of the tiled
+//          kernels serve here too; each step runs over all slabs of the units in flight before the
+//          next one starts.
 // Memory   Sq x Sk f32 a query head in the forward, twice that in the backward (more with softcap
-// or dropout), for the
-//          units in flight: at least one key/value head, else at most kWaveBudget.
+//          or dropout), for the units in flight: at least one key/value head, else at most
+//          kWaveBudget.
 // Numerics f32; softmax over whole rows, not online; a fully masked row gives O = 0, LSE = -inf.
 // Limits   see why_unsupported_eager().
 // Source   the definition.

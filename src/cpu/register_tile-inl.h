@@ -2,11 +2,9 @@
 // element at a time and broadcast, and B, read as whole vectors from a packed strip.
 //
 // Registers  AVX-512 12 x 32: 24 accumulators + 2 of B + 1 broadcast = 27 of 32; per step of depth
-// 14
-//            loads feed 24 FMAs. AVX2 6 x 16: 12 + 2 + 1 = 15 of 16, 8 loads feed 12 FMAs.
+//            14 loads feed 24 FMAs. AVX2 6 x 16: 12 + 2 + 1 = 15 of 16, 8 loads feed 12 FMAs.
 // Strips     B is cut into strips of kStripLanes columns (the last one of a single vector where
-// that
-//            suffices), each stored [depth, strip lanes] without gaps, padded with zeros.
+//            that suffices), each stored [depth, strip lanes] without gaps, padded with zeros.
 #if defined(REGARD_CPU_REGISTER_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_CPU_REGISTER_TILE_INL_H_
 #undef REGARD_CPU_REGISTER_TILE_INL_H_
