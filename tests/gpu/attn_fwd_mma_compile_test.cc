@@ -59,6 +59,12 @@ Resources resources_of(const std::string& log) {
           number_before(log, " bytes spill stores"), number_before(log, " bytes spill loads")};
 }
 
+// The listed exceptions: 256 value columns take 128 registers for O alone, and ptxas 13.0 keeps a
+// few addresses in local memory where Q has another size.
+int allowed_stack_bytes(const AttnConfig& config, int compute_capability) {
+  return compute_capability == 90 && config.head_dim == 128 && config.value_dim == 256 ? 16 : 0;
+}
+
 void expect_lean(const Nvrtc& compiler, const AttnConfig& unplanned, int compute_capability) {
   AttnConfig config = with_tiles(unplanned, compute_capability);
   // Turing has no bf16; elsewhere it is what models are trained in.
@@ -74,9 +80,10 @@ void expect_lean(const Nvrtc& compiler, const AttnConfig& unplanned, int compute
               used.registers, used.stack_bytes, config.smem_bytes(), name.c_str());
   EXPECT_GT(used.registers, 0);
   EXPECT_LE(used.registers * config.num_threads(), 65536);
-  EXPECT_EQ(used.stack_bytes, 0);
-  EXPECT_EQ(used.spill_store_bytes, 0);
-  EXPECT_EQ(used.spill_load_bytes, 0);
+  const int allowed_bytes = allowed_stack_bytes(config, compute_capability);
+  EXPECT_LE(used.stack_bytes, allowed_bytes);
+  EXPECT_LE(used.spill_store_bytes, allowed_bytes);
+  EXPECT_LE(used.spill_load_bytes, allowed_bytes);
   EXPECT_LE(config.smem_bytes(), smem_limit_bytes(compute_capability));
 }
 

@@ -55,6 +55,8 @@ constexpr std::array kKernels = {
     kernel<80,
            AttnConfig{
                .element = Element::f16, .head_dim = 256, .value_dim = 256, .has_limits = true}>(),
+    kernel<90, AttnConfig{.element = Element::bf16, .head_dim = 128, .value_dim = 128}>(),
+    kernel<90, AttnConfig{.head_dim = 128, .value_dim = 128, .has_limits = true}>(),
     kernel<75, AttnConfig{.head_dim = 64, .value_dim = 64, .has_limits = true}>(),
     kernel<75,
            AttnConfig{
@@ -159,6 +161,8 @@ std::vector<EmulatedCase> emulated_cases() {
   });
   add(80, base(bf16, 70, 90, 192, 128), [](AttentionCase& c) { c.softcap = 20.0f; });
   add(80, base(f16, 66, 70, 256, 256), [](AttentionCase& c) { c.causal = Causal::upper_left; });
+  add(90, base(bf16, 140, 150, 128, 128), [](AttentionCase&) {});
+  add(90, base(f16, 140, 200, 120, 128), [](AttentionCase& c) { c.causal = Causal::lower_right; });
   add(75, base(f16, 140, 140, 64, 64), [](AttentionCase& c) {
     c.causal = Causal::upper_left;
     c.q_magnitude = 8.0f;

@@ -69,9 +69,9 @@ class AttnFwdMmaGpu : public ::testing::Test {
   int compute_capability_ = 0;
 };
 
-TEST_F(AttnFwdMmaGpu, TableWithTilesOfTuringAndAmpere_AgreesWithReference) {
+TEST_F(AttnFwdMmaGpu, TableWithTilesOfTuringAmpereAndThisGpu_AgreesWithReference) {
   int num_judged = 0;
-  for (const int tiles_capability : {75, 80}) {
+  for (const int tiles_capability : {75, 80, compute_capability_}) {
     for (const AttentionCase& config : grid_cases()) {
       const CaseOperands operands(config);
       if (gpu::why_unsupported_attn_fwd_mma(operands.problem(), tiles_capability).empty()) {

@@ -66,12 +66,13 @@ std::string arch_of(int compute_capability) {
   return "sm_" + std::to_string(compute_capability) + (compute_capability == 90 ? "a" : "");
 }
 
+// One block a multiprocessor is enough: else ptxas may spill to fit several.
 std::string generated_source(const CompileRequest& request) {
   return "#include \"" + request.stem + ".cuh\"\n" +
          "using namespace regard::gpu;\n"
          "extern __shared__ __align__(128) unsigned short shared[];\n"
          "extern \"C\" __global__ void __launch_bounds__(" +
-         std::to_string(request.config.num_threads()) + ") " + request.stem +
+         std::to_string(request.config.num_threads()) + ", 1) " + request.stem +
          "(const __grid_constant__ " + request.params +
          " params) {\n  regard::gpu::" + request.stem + "<" + literal(request.config) +
          ">(params, shared);\n}\n";
