@@ -115,9 +115,11 @@ void one_boolean(const Facts& facts, Report& report) {
   std::sort(booleans.begin(), booleans.end(), [](const ModuleChoice* a, const ModuleChoice* b) {
     return a->mark.line < b->mark.line;
   });
+  const bool is_override = booleans[0]->mark.line == 0 && booleans[1]->mark.line > 0;
   report.error(booleans[1]->key, booleans[1]->mark,
                "more than one attention module is chosen: " + names +
-                   "; keep one of them and remove the others");
+                   "; keep one of them and remove the others" +
+                   (is_override ? ", or add --" + booleans[1]->key + " false" : ""));
 }
 
 void boolean_or_name(const Facts& facts, Report& report) {

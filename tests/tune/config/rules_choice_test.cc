@@ -14,6 +14,18 @@ TEST_F(RuleChoice, Rule1_TwoBooleans_NamesAllOfThem) {
   EXPECT_FALSE(result.ok());
 }
 
+TEST_F(RuleChoice, Rule1_OverrideBesideTheFilesModule_SaysHowToTurnThatOff) {
+  CheckOptions options{regard::describe_machine("cpu"), Purpose::train, {}};
+  options.overrides = {{"flash_attention", "true"}};
+  const std::string text = file("sdp_attention: true\n");
+  expect_one(check_text(text, "run.yml", options), 1, Severity::error, "sdp_attention", 1,
+             {"--sdp_attention false"});
+  options.overrides.push_back({"sdp_attention", "false"});
+  const CheckResult result = check_text(text, "run.yml", options);
+  EXPECT_TRUE(result.ok()) << all_findings(result);
+  EXPECT_EQ(result.config.attention, regard::Module::flash_attention_2);
+}
+
 TEST_F(RuleChoice, Rule1_EveryPairOfTheSix_IsAnError) {
   const std::vector<std::string> keys = {"sdp", "flash", "flex", "sage", "xformers", "eager"};
   for (size_t i = 0; i < keys.size(); ++i) {
