@@ -34,6 +34,7 @@ class NvrtcProgram {
 
   int compile(const std::vector<std::string>& options) {
     std::vector<const char*> pointers;
+    pointers.reserve(options.size());
     for (const std::string& option : options) {
       pointers.push_back(option.c_str());
     }
