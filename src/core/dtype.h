@@ -139,4 +139,23 @@ constexpr int64_t row_offset(const View& view, int64_t batch, int64_t seq, int64
   return batch * view.stride_batch + seq * view.stride_seq + head * view.stride_head;
 }
 
+// A view of `dtype` over contiguous memory, [B, S, H, dim], with the batch, sequence and heads of
+// `like`.
+constexpr View contiguous_view(const View& like, DType dtype, int64_t dim, void* memory) {
+  return {.data = memory,
+          .dtype = dtype,
+          .batch = like.batch,
+          .seq = like.seq,
+          .heads = like.heads,
+          .dim = dim,
+          .stride_batch = like.seq * like.heads * dim,
+          .stride_seq = like.heads * dim,
+          .stride_head = dim};
+}
+
+// Row (batch, seq, head) of an f32 view.
+inline float* f32_row(const View& view, int64_t batch, int64_t seq, int64_t head) {
+  return static_cast<float*>(view.data) + row_offset(view, batch, seq, head);
+}
+
 }  // namespace regard::core

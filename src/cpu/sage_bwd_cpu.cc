@@ -22,23 +22,6 @@ size_t elements_of(const View& like, int64_t dim) {
   return static_cast<size_t>(like.batch * like.seq * like.heads * dim);
 }
 
-// A contiguous f32 view with the extents of `like`.
-View contiguous_view(const View& like, int64_t dim, float* memory) {
-  return {.data = memory,
-          .dtype = DType::f32,
-          .batch = like.batch,
-          .seq = like.seq,
-          .heads = like.heads,
-          .dim = dim,
-          .stride_batch = like.seq * like.heads * dim,
-          .stride_seq = like.heads * dim,
-          .stride_head = dim};
-}
-
-float* row_of(const View& view, int64_t batch, int64_t seq, int64_t head) {
-  return static_cast<float*>(view.data) + core::row_offset(view, batch, seq, head);
-}
-
 // The exact problem that stands for a quantised one, with its gradients where they differ in shape.
 class ExpandedCall {
  public:
@@ -56,17 +39,19 @@ class ExpandedCall {
                                  : 0) {
     float* memory = memory_.data();
     problem_ = given_;
-    problem_.q = contiguous_view(given_.q, dim_, memory);
-    problem_.k = contiguous_view(given_.k, dim_, memory + elements_of(given_.q, dim_));
-    problem_.v = contiguous_view(
-        given_.v, given_.v.dim, memory + elements_of(given_.q, dim_) + elements_of(given_.k, dim_));
+    problem_.q = core::contiguous_view(given_.q, DType::f32, dim_, memory);
+    problem_.k =
+        core::contiguous_view(given_.k, DType::f32, dim_, memory + elements_of(given_.q, dim_));
+    problem_.v =
+        core::contiguous_view(given_.v, DType::f32, given_.v.dim,
+                              memory + elements_of(given_.q, dim_) + elements_of(given_.k, dim_));
     problem_.quantization = {};
     tensors_ = tensors;
     tensors_.lse = {lse_.data(), given_.q.heads * given_.q.seq, given_.q.seq};
     if (has_row_sums_) {
-      tensors_.dq = contiguous_view(given_.q, dim_, gradients_.data());
-      tensors_.dk =
-          contiguous_view(given_.k, dim_, gradients_.data() + elements_of(given_.q, dim_));
+      tensors_.dq = core::contiguous_view(given_.q, DType::f32, dim_, gradients_.data());
+      tensors_.dk = core::contiguous_view(given_.k, DType::f32, dim_,
+                                          gradients_.data() + elements_of(given_.q, dim_));
     }
   }
 
@@ -99,10 +84,10 @@ class ExpandedCall {
       const int64_t seq = unit.sequence.k_begin + key;
       const int8_t* k = from.keys + static_cast<size_t>(key) * padded_int8(given_.k.dim);
       const float scale = from.key_scale(quantization.groups, key);
-      float* to = row_of(problem_.k, unit.sequence.batch, seq, unit.kv_head);
+      float* to = core::f32_row(problem_.k, unit.sequence.batch, seq, unit.kv_head);
       expand_row(k, scale, 1.0f, to);
       const int64_t v_row = core::row_offset(given_.v, unit.sequence.batch, seq, unit.kv_head);
-      float* v = row_of(problem_.v, unit.sequence.batch, seq, unit.kv_head);
+      float* v = core::f32_row(problem_.v, unit.sequence.batch, seq, unit.kv_head);
       for (int64_t d = 0; d < given_.v.dim; ++d) {
         v[d] = core::rounded_value(quantization.values,
                                    core::load(given_.v.data, given_.v.dtype, v_row + d),
@@ -120,7 +105,7 @@ class ExpandedCall {
       const int64_t head = unit.head_of(row);
       const int8_t* q = from.queries + static_cast<size_t>(row) * padded_int8(given_.q.dim);
       expand_row(q, from.query_scale(given_.quantization.groups, unit, row), from.shifts[row],
-                 row_of(problem_.q, unit.sequence.batch, seq, head));
+                 core::f32_row(problem_.q, unit.sequence.batch, seq, head));
       const LseView& lse = given_tensors_.lse;
       const float value =
           lse.data[unit.sequence.batch * lse.stride_batch + head * lse.stride_head + seq];
@@ -145,7 +130,7 @@ class ExpandedCall {
     const View& dk = given_tensors_.dk;
     for (int64_t key = 0; key < unit.sequence.k_len; ++key) {
       const int64_t seq = unit.sequence.k_begin + key;
-      const float* from = row_of(tensors_.dk, unit.sequence.batch, seq, unit.kv_head);
+      const float* from = core::f32_row(tensors_.dk, unit.sequence.batch, seq, unit.kv_head);
       const int64_t to = core::row_offset(dk, unit.sequence.batch, seq, unit.kv_head);
       for (int64_t d = 0; d < dk.dim; ++d) {
         core::store(dk.data, dk.dtype, to + d, from[d]);
@@ -159,7 +144,7 @@ class ExpandedCall {
     const View& dq = given_tensors_.dq;
     for (int64_t row = 0; row < unit.num_rows; ++row) {
       const int64_t seq = unit.sequence.q_begin + unit.query_of(row);
-      const float* from = row_of(tensors_.dq, unit.sequence.batch, seq, unit.head_of(row));
+      const float* from = core::f32_row(tensors_.dq, unit.sequence.batch, seq, unit.head_of(row));
       const int64_t to = core::row_offset(dq, unit.sequence.batch, seq, unit.head_of(row));
       for (int64_t d = 0; d < dq.dim; ++d) {
         core::store(dq.data, dq.dtype, to + d, from[d] + from[dq.dim] * mean[d]);

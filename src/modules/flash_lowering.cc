@@ -70,15 +70,8 @@ std::string shape_text(const View& view) {
 View contiguous_view(DType dtype, int64_t batch, int64_t seq, int64_t heads, int64_t dim,
                      std::vector<unsigned char>& memory) {
   memory.resize(static_cast<size_t>(batch * seq * heads * dim * core::bytes_of(dtype)));
-  return {.data = memory.data(),
-          .dtype = dtype,
-          .batch = batch,
-          .seq = seq,
-          .heads = heads,
-          .dim = dim,
-          .stride_batch = seq * heads * dim,
-          .stride_seq = heads * dim,
-          .stride_head = dim};
+  return core::contiguous_view({.batch = batch, .seq = seq, .heads = heads}, dtype, dim,
+                               memory.data());
 }
 
 void copy_row(const View& from, const RowIndex& from_row, const View& to, const RowIndex& to_row,

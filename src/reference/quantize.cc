@@ -12,19 +12,7 @@ namespace {
 // A contiguous f32 view with the extents of `like` and `dim` elements a row.
 View owned_view(const View& like, int64_t dim, std::vector<float>& memory) {
   memory.assign(static_cast<size_t>(like.batch * like.seq * like.heads * dim), 0.0f);
-  return {.data = memory.data(),
-          .dtype = DType::f32,
-          .batch = like.batch,
-          .seq = like.seq,
-          .heads = like.heads,
-          .dim = dim,
-          .stride_batch = like.seq * like.heads * dim,
-          .stride_seq = like.heads * dim,
-          .stride_head = dim};
-}
-
-float* row_of(const View& view, int64_t batch, int64_t seq, int64_t head) {
-  return static_cast<float*>(view.data) + core::row_offset(view, batch, seq, head);
+  return core::contiguous_view(like, DType::f32, dim, memory.data());
 }
 
 // The operand's row in f32, descaled.
@@ -114,7 +102,7 @@ void SequenceOperands::quantize_keys(const core::Sequence& sequence, int64_t kv_
   }
   const auto row = [&](int64_t key) {
     const core::KeyPlace place = core::key_place(problem_, sequence, key);
-    return row_of(selected_.k, place.batch, place.seq, kv_head);
+    return core::f32_row(selected_.k, place.batch, place.seq, kv_head);
   };
   for (int64_t key = 0; key < sequence.k_len; ++key) {
     const float* from = load(key);
@@ -138,7 +126,7 @@ void SequenceOperands::quantize_queries(const core::Sequence& sequence, int64_t 
   const float factor = descale_of(problem_.descale.q, problem_, sequence, kv_head);
   const float* mean = mean_.data() + kv_head * dim;
   const auto row = [&](int64_t query) {
-    return row_of(selected_.q, sequence.batch, sequence.q_begin + query, head);
+    return core::f32_row(selected_.q, sequence.batch, sequence.q_begin + query, head);
   };
   std::vector<float> loaded;
   for (int64_t query = 0; query < sequence.q_len; ++query) {
@@ -167,7 +155,7 @@ void SequenceOperands::round_values(const core::Sequence& sequence, int64_t kv_h
   std::vector<float> loaded;
   const auto row = [&](int64_t key) {
     const core::KeyPlace place = core::key_place(problem_, sequence, key);
-    return row_of(selected_.v, place.batch, place.seq, kv_head);
+    return core::f32_row(selected_.v, place.batch, place.seq, kv_head);
   };
   for (int64_t key = 0; key < sequence.k_len; ++key) {
     const core::KeyPlace place = core::key_place(problem_, sequence, key);

@@ -16,30 +16,10 @@
 #include "tests/support/attention_case.h"
 #include "tests/support/attention_results.h"
 #include "tests/support/plain_formula.h"
+#include "tests/support/tensor_difference.h"
 
 namespace regard::testing {
 namespace {
-
-double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  double largest = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double difference = a[i] == b[i] ? 0.0 : std::abs(double{a[i]} - double{b[i]});
-    largest = difference <= largest ? largest : difference;  // NaN is kept
-  }
-  return largest;
-}
-
-double largest_magnitude(const std::vector<float>& values) {
-  double largest = 0;
-  for (const float value : values) {
-    largest = std::max(largest, std::isfinite(value) ? std::abs(double{value}) : 0.0);
-  }
-  return largest;
-}
-
-double half_ulp(DType dtype) {
-  return dtype == DType::f32 ? 0x1p-24 : dtype == DType::f16 ? 0x1p-11 : 0x1p-8;
-}
 
 struct Gradients {
   std::vector<float> o, lse, dq, dk, dv;

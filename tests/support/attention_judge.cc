@@ -7,6 +7,7 @@
 
 #include "core/dtype.h"
 #include "reference/attention.h"
+#include "tests/support/tensor_difference.h"
 
 namespace regard::testing {
 namespace {
@@ -15,27 +16,6 @@ float rounded(float value, DType dtype) {
   uint16_t half[2];
   core::store(half, dtype, 0, value);
   return core::load(half, dtype, 0);
-}
-
-double half_ulp(DType dtype) {
-  return dtype == DType::f32 ? 0x1p-24 : dtype == DType::f16 ? 0x1p-11 : 0x1p-8;
-}
-
-double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  double largest = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double difference = a[i] == b[i] ? 0.0 : std::abs(double{a[i]} - double{b[i]});
-    largest = difference <= largest ? largest : difference;  // NaN is kept
-  }
-  return largest;
-}
-
-double largest_magnitude(const std::vector<float>& values) {
-  double largest = 0;
-  for (const float value : values) {
-    largest = std::max(largest, std::isfinite(value) ? std::abs(double{value}) : 0.0);
-  }
-  return largest;
 }
 
 double largest_row_norm(const std::vector<float>& values, int64_t dim) {
