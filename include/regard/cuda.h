@@ -3,6 +3,8 @@
 // memory (cudaMallocHost, cudaMallocManaged).
 #pragma once
 
+#include <cstddef>
+
 #include "regard/export.h"
 
 namespace regard {
@@ -11,5 +13,25 @@ namespace regard {
 // default, is the legacy default stream. Calls return before the work is done.
 REGARD_API void set_cuda_stream(void* stream) noexcept;
 REGARD_API void* cuda_stream() noexcept;
+
+// Where the memory that a call needs beside its operands (a backward's, or split keys') comes from.
+// Both functions enqueue or order themselves on `stream` as cudaMallocAsync does: the memory is
+// used by work on that stream only, and released when that work has been enqueued, not done.
+// `allocate` returns 256-byte aligned memory of the current GPU, or null, which becomes
+// Error(out_of_memory).
+struct CudaAllocator {
+  void* (*allocate)(size_t num_bytes, void* stream, void* user) = nullptr;
+  void (*release)(void* memory, void* stream, void* user) = nullptr;
+  void* user = nullptr;
+};
+
+// For this thread's calls; the default (null functions) is the driver's own cuMemAllocAsync.
+REGARD_API void set_cuda_allocator(const CudaAllocator& allocator) noexcept;
+REGARD_API CudaAllocator cuda_allocator() noexcept;
+
+// Whether this thread's backwards give the same bits at every run: sums are then never in the order
+// in which thread blocks happen to finish, which costs time. The default is false.
+REGARD_API void set_cuda_deterministic(bool is_deterministic) noexcept;
+REGARD_API bool cuda_deterministic() noexcept;
 
 }  // namespace regard

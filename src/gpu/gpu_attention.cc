@@ -13,11 +13,19 @@ namespace regard {
 namespace {
 
 thread_local void* chosen_stream = nullptr;
+thread_local CudaAllocator chosen_allocator;
+thread_local bool chosen_determinism = false;
 
 }  // namespace
 
 void set_cuda_stream(void* stream) noexcept { chosen_stream = stream; }
 void* cuda_stream() noexcept { return chosen_stream; }
+void set_cuda_allocator(const CudaAllocator& allocator) noexcept { chosen_allocator = allocator; }
+CudaAllocator cuda_allocator() noexcept { return chosen_allocator; }
+void set_cuda_deterministic(bool is_deterministic) noexcept {
+  chosen_determinism = is_deterministic;
+}
+bool cuda_deterministic() noexcept { return chosen_determinism; }
 
 namespace gpu {
 namespace {

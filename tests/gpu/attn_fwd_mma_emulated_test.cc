@@ -83,9 +83,9 @@ std::vector<MemoryRange> memory_of(const RelocatedProblem& relocated) {
 std::string run(const gpu::AttnFwdPlan& plan, const std::vector<MemoryRange>& memory) {
   for (const Kernel& kernel : kKernels) {
     if (kernel.config == plan.config) {
-      return emulate({.grid_x = static_cast<int>(plan.grid_x),
-                      .grid_y = static_cast<int>(plan.grid_y),
-                      .grid_z = static_cast<int>(plan.grid_z),
+      return emulate({.grid_x = static_cast<int>(plan.grid.x),
+                      .grid_y = static_cast<int>(plan.grid.y),
+                      .grid_z = static_cast<int>(plan.grid.z),
                       .num_threads = plan.config.num_threads(),
                       .smem_bytes = plan.config.smem_bytes(),
                       .memory = memory},

@@ -36,6 +36,8 @@ const char* bind(const SharedLibrary& library, CudaDriver& driver) {
   get(driver.launch_kernel, "cuLaunchKernel");
   get(driver.memory_allocate, "cuMemAlloc_v2");
   get(driver.memory_free, "cuMemFree_v2");
+  get(driver.memory_allocate_async, "cuMemAllocAsync");
+  get(driver.memory_free_async, "cuMemFreeAsync");
   get(driver.copy_to_device, "cuMemcpyHtoD_v2");
   get(driver.copy_to_host, "cuMemcpyDtoH_v2");
   get(driver.stream_synchronize, "cuStreamSynchronize");

@@ -38,6 +38,8 @@ struct CudaDriver {
                               void** extra);
   CudaResult (*memory_allocate)(CudaPointer* pointer, size_t bytes);
   CudaResult (*memory_free)(CudaPointer pointer);
+  CudaResult (*memory_allocate_async)(CudaPointer* pointer, size_t bytes, CudaStream stream);
+  CudaResult (*memory_free_async)(CudaPointer pointer, CudaStream stream);
   CudaResult (*copy_to_device)(CudaPointer to, const void* from, size_t bytes);
   CudaResult (*copy_to_host)(void* to, CudaPointer from, size_t bytes);
   CudaResult (*stream_synchronize)(CudaStream stream);

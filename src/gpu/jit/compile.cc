@@ -1,5 +1,6 @@
 #include "gpu/jit/compile.h"
 
+#include <string_view>
 #include <vector>
 
 #include "gpu/jit/kernel_texts.h"
@@ -18,10 +19,12 @@ std::vector<std::string> options_of(const CompileRequest& request) {
 // Destroyed at the end.
 class NvrtcProgram {
  public:
-  NvrtcProgram(const Nvrtc& nvrtc, const std::string& source) : nvrtc_(nvrtc) {
+  NvrtcProgram(const Nvrtc& nvrtc, const std::string& source, const std::string& programs)
+      : nvrtc_(nvrtc) {
     std::vector<const char*> texts, names;
     for (const KernelText& text : kernel_texts()) {
-      texts.push_back(text.text);
+      const bool is_replaced = !programs.empty() && text.name == std::string_view("programs.cuh");
+      texts.push_back(is_replaced ? programs.c_str() : text.text);
       names.push_back(text.name);
     }
     require(nvrtc.create_program(&program_, source.c_str(), "kernel.cu",
@@ -84,7 +87,7 @@ std::string cache_key(const Nvrtc& nvrtc, const CompileRequest& request) {
   for (const std::string& option : options_of(request)) {
     key += " " + option;
   }
-  key += "\n" + generated_source(request);
+  key += "\n" + generated_source(request) + "\n" + request.programs;
   for (const KernelText& text : kernel_texts()) {
     key += std::string("\n--- ") + text.name + "\n" + text.text;
   }
@@ -92,7 +95,7 @@ std::string cache_key(const Nvrtc& nvrtc, const CompileRequest& request) {
 }
 
 CompiledKernel compile(const Nvrtc& nvrtc, const CompileRequest& request) {
-  NvrtcProgram program(nvrtc, generated_source(request));
+  NvrtcProgram program(nvrtc, generated_source(request), request.programs);
   const int result = program.compile(options_of(request));
   const std::string log = program.log();
   if (result != 0) {

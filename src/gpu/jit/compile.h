@@ -15,6 +15,8 @@ struct CompileRequest {
   std::string params;  // "AttnFwdParams"
   AttnConfig config;
   int compute_capability = 80;
+  int smem_bytes = 0;      // that a launch asks for
+  std::string programs{};  // stands in for programs.cuh where not empty
 
   friend bool operator==(const CompileRequest&, const CompileRequest&) = default;
 };

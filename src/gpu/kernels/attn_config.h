@@ -1,10 +1,12 @@
-// AttnConfig: the one compile-time parameter of the mma.sync family. Freestanding: the planner, the
+// AttnConfig: the one compile-time parameter of the kernels. Freestanding: the planner, the
 // compiler of kernels and the kernels themselves read the same text.
 #pragma once
 
 namespace regard::gpu {
 
-enum class Element : int { f16, bf16 };
+// f32 is for kernels that multiply without the matrix unit.
+enum class Element : int { f16, bf16, f32 };
+enum class BiasFormat : int { none, f32, f16, bf16 };
 // The instruction of the matrix unit: m16n8k8 exists from Turing on (f16 only), m16n8k16 from
 // Ampere on.
 enum class MatrixProduct : int { m16n8k8, m16n8k16 };
@@ -12,6 +14,7 @@ enum class MatrixProduct : int { m16n8k8, m16n8k16 };
 struct AttnConfig {
   Element element = Element::f16;
   MatrixProduct product = MatrixProduct::m16n8k16;
+  BiasFormat bias = BiasFormat::none;
   int head_dim = 64;   // D, rounded up to a multiple of 16
   int value_dim = 64;  // Dv, likewise
   int block_q = 64;    // queries of a thread block
@@ -22,9 +25,24 @@ struct AttnConfig {
   bool has_limits = false;    // causal or window
   bool has_softcap = false;
   bool has_alibi = false;
-  bool is_packed = false;  // documents
+  bool is_packed = false;    // documents
+  bool has_lengths = false;  // documents with lengths of their own
+  bool has_chunks = false;
+  bool has_mask = false;  // a boolean tensor
+  bool has_sink = false;
+  bool has_dropout = false;
+  bool has_block_mask = false;
+  bool has_score_program = false;  // programs.cuh then holds its text
+  bool has_mask_program = false;
+  bool is_paged = false;
+  bool is_deterministic = false;  // a backward: no sum depends on the order of thread blocks
 
   friend constexpr bool operator==(const AttnConfig&, const AttnConfig&) = default;
+
+  // Whether something besides softcap changes single scores: tensors, programs.
+  constexpr bool has_pair_terms() const {
+    return has_mask || bias != BiasFormat::none || has_score_program || has_mask_program;
+  }
 
   constexpr int num_threads() const { return 32 * num_warps; }
   // 16-row tiles that each warp owns.

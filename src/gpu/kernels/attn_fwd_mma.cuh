@@ -17,9 +17,10 @@
 
 #include "attn_config.h"
 #include "attn_params.h"
+#include "pair/limits.cuh"
+#include "pair/score.cuh"
 #include "platform.cuh"
 #include "tile/copy.cuh"
-#include "tile/mask.cuh"
 #include "tile/mma.cuh"
 #include "tile/softmax.cuh"
 
@@ -27,8 +28,7 @@ namespace regard::gpu {
 
 // The rows of one thread block.
 struct RowBlock {
-  Sequence sequence;
-  int head, kv_head;
+  Head head;
   int first_query;
   KeyLimits keys;  // that some query of the block sees
 };
@@ -36,22 +36,21 @@ struct RowBlock {
 template <AttnConfig kCfg>
 REGARD_DEVICE RowBlock row_block(const AttnFwdParams& p) {
   RowBlock block;
-  block.sequence = sequence_at<kCfg>(p, block_z());
-  block.head = block_y();
-  block.kv_head = block.head / p.heads_per_kv_head;
+  block.head = head_at<kCfg>(p, sequence_at<kCfg>(p, block_z()), block_y());
+  const Sequence& sequence = block.head.sequence;
   block.first_query = (num_blocks_x() - 1 - block_x()) * kCfg.block_q;
   const int end = block.first_query + kCfg.block_q;
-  const int last = (end < block.sequence.q_len ? end : block.sequence.q_len) - 1;
-  block.keys = {key_limits<kCfg>(p, block.sequence, block.first_query).lo,
-                key_limits<kCfg>(p, block.sequence, last).hi};
+  const int last = (end < sequence.q_len ? end : sequence.q_len) - 1;
+  block.keys = {key_limits<kCfg>(p, sequence, block.first_query).lo,
+                key_limits<kCfg>(p, sequence, last).hi};
   return block;
 }
 
 // Products to scores of keys first_key .. first_key + block_k; what a row does not see: -infinity.
 template <AttnConfig kCfg>
 REGARD_DEVICE void finish_scores(ScoreTile<kCfg>& scores, const AttnFwdParams& p,
-                                 const RowBlock& block, int first_key, float slope) {
-  const Sequence& sequence = block.sequence;
+                                 const RowBlock& block, int first_key) {
+  const Sequence& sequence = block.head.sequence;
   const int lane = thread_in_block() % 32;
   const int first_row = block.first_query + first_row_of_warp<kCfg>() + lane / 4;
   const int first_col = first_key + lane % 4 * 2;
@@ -61,27 +60,27 @@ REGARD_DEVICE void finish_scores(ScoreTile<kCfg>& scores, const AttnFwdParams& p
     for (int r = 0; r < 2; ++r) {
       const int query = first_row + t * 16 + r * 8;
       const KeyLimits keys = key_limits<kCfg>(p, sequence, query);
-      const int diagonal = query + sequence.k_len - sequence.q_len;
       REGARD_UNROLL
       for (int i = 0; i < kCfg.block_k / 4; ++i) {
         const int key = first_col + i / 2 * 8 + i % 2;
         float& score = scores[t][i / 2][2 * r + i % 2];
-        score = finish_score<kCfg>(p, score, slope, diagonal - key);
+        score = pair_score<kCfg>(p, block.head, query, key, score).log2;
         score = key >= keys.lo && key < keys.hi ? score : -infinity();
       }
     }
   }
 }
 
-// The same where every row sees every key.
+// The same where every row sees every key and positions do not count.
 template <AttnConfig kCfg>
-REGARD_DEVICE void finish_full_scores(ScoreTile<kCfg>& scores, const AttnFwdParams& p) {
+REGARD_DEVICE void finish_full_scores(ScoreTile<kCfg>& scores, const AttnFwdParams& p,
+                                      const Head& head) {
   REGARD_UNROLL
   for (int t = 0; t < kCfg.row_tiles(); ++t) {
     REGARD_UNROLL
     for (int i = 0; i < kCfg.block_k / 2; ++i) {
       float& score = scores[t][i / 4][i % 4];
-      score = finish_score<kCfg>(p, score, 0.0f, 0);
+      score = pair_score<kCfg>(p, head, 0, 0, score).log2;
     }
   }
 }
@@ -90,8 +89,8 @@ REGARD_DEVICE void finish_full_scores(ScoreTile<kCfg>& scores, const AttnFwdPara
 template <AttnConfig kCfg>
 REGARD_DEVICE bool is_full(const AttnFwdParams& p, const RowBlock& block, int first_key) {
   const int last = block.first_query + kCfg.block_q - 1;
-  return first_key >= key_limits<kCfg>(p, block.sequence, last).lo &&
-         first_key + kCfg.block_k <= key_limits<kCfg>(p, block.sequence, block.first_query).hi;
+  return first_key >= key_limits<kCfg>(p, block.head.sequence, last).lo &&
+         first_key + kCfg.block_k <= key_limits<kCfg>(p, block.head.sequence, block.first_query).hi;
 }
 
 template <AttnConfig kCfg>
@@ -114,7 +113,7 @@ REGARD_DEVICE void store_pair(unsigned short* to, int col, int num_cols, float l
 template <AttnConfig kCfg>
 REGARD_DEVICE void write_rows(const AttnFwdParams& p, const RowBlock& block,
                               const RowState<kCfg>& rows, const OutputTile<kCfg>& out) {
-  const Sequence& sequence = block.sequence;
+  const Sequence& sequence = block.head.sequence;
   const int lane = thread_in_block() % 32;
   REGARD_UNROLL
   for (int t = 0; t < kCfg.row_tiles(); ++t) {
@@ -128,17 +127,17 @@ REGARD_DEVICE void write_rows(const AttnFwdParams& p, const RowBlock& block,
       const float factor = sum == 0.0f ? 0.0f : 1.0f / sum;
       const long long row = sequence.q_begin + query;
       unsigned short* to = p.o.data + sequence.batch * p.o.stride_batch + row * p.o.stride_seq +
-                           block.head * p.o.stride_head;
+                           block.head.index * p.o.stride_head;
       REGARD_UNROLL
       for (int n = 0; n < kCfg.value_dim / 8; ++n) {
         store_pair<kCfg>(to, n * 8 + lane % 4 * 2, p.value_dim, out[t][n][2 * r] * factor,
                          out[t][n][2 * r + 1] * factor);
       }
-      if (p.lse != nullptr && lane % 4 == 0) {
+      if (p.lse.data != nullptr && lane % 4 == 0) {
         constexpr float kLn2 = 0.69314718055994531f;
-        store_global(
-            p.lse + sequence.batch * p.lse_stride_batch + block.head * p.lse_stride_head + row,
-            (rows.max[t][r] + log2_fast(sum)) * kLn2);
+        store_global(p.lse.data + sequence.batch * p.lse.stride_batch +
+                         block.head.index * p.lse.stride_head + row,
+                     (rows.max[t][r] + log2_fast(sum)) * kLn2);
       }
     }
   }
@@ -149,7 +148,7 @@ template <AttnConfig kCfg>
 REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) {
   static_assert(why_unsupported(kCfg) == nullptr);
   const RowBlock block = row_block<kCfg>(p);
-  const Sequence& sequence = block.sequence;
+  const Sequence& sequence = block.head.sequence;
   if (block.first_query >= sequence.q_len) {
     return;  // the whole block: documents are shorter than the longest
   }
@@ -158,21 +157,17 @@ REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) 
   unsigned short* v_smem = k_smem + kCfg.k_elements();  // [block_k, value_dim]
   const unsigned short* q_gmem = p.q.data + sequence.batch * p.q.stride_batch +
                                  (sequence.q_begin + block.first_query) * p.q.stride_seq +
-                                 block.head * p.q.stride_head;
+                                 block.head.index * p.q.stride_head;
   const auto load_keys = [&](const OperandView& view, auto columns, unsigned short* smem, int key,
                              int num_cols) {
     load_tile<kCfg, kCfg.block_k, decltype(columns)::kValue>(
         smem,
         view.data + sequence.batch * view.stride_batch +
             (sequence.k_begin + static_cast<long long>(key)) * view.stride_seq +
-            block.kv_head * view.stride_head,
+            block.head.kv_index * view.stride_head,
         view.stride_seq, {block.keys.lo - key, block.keys.hi - key}, num_cols);
     close_copies<kCfg>();
   };
-  const float slope =
-      kCfg.has_alibi ? 1.4426950408889634f * load_global(p.slopes + block.head +
-                                                         sequence.batch * p.slopes_stride_batch)
-                     : 0.0f;
   ScoreTile<kCfg> scores;
   OutputTile<kCfg> out = {};
   RowState<kCfg> rows;
@@ -195,9 +190,9 @@ REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) 
       close_copies<kCfg>();  // an empty group: the wait below counts
     }
     if (!kCfg.has_alibi && is_full<kCfg>(p, block, key)) {
-      finish_full_scores<kCfg>(scores, p);
+      finish_full_scores<kCfg>(scores, p, block.head);
     } else {
-      finish_scores<kCfg>(scores, p, block, key, slope);
+      finish_scores<kCfg>(scores, p, block, key);
     }
     update_softmax<kCfg>(rows, scores, out);  // lines 9, 10: max, P, sum; rescale O
     await_copies<kCfg, 1>();                  // V is here, the next K may be under way

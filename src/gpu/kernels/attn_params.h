@@ -1,11 +1,11 @@
-// What a launch passes to the kernels of the mma.sync family. Freestanding, and laid out alike by
-// the host's compiler and by the GPU's.
+// What a launch passes to the kernels. Freestanding, and laid out alike by the host's compiler and
+// by the GPU's.
 #pragma once
 
 namespace regard::gpu {
 
 // Element (b, s, h, d) lies at data + b*stride_batch + s*stride_seq + h*stride_head + d, counted in
-// elements.
+// elements of 16 bits, or of 32 where the config's element is f32.
 struct OperandView {
   const unsigned short* data;
   long long stride_batch, stride_seq, stride_head;
@@ -15,25 +15,76 @@ struct ResultView {
   long long stride_batch, stride_seq, stride_head;
 };
 
+// [B, Hq, Sq, Sk], broadcast through zero strides, in elements.
+struct PairTensorView {
+  const void* data;
+  long long stride_batch, stride_head, stride_q, stride_k;
+};
+
+// [B, Hq, Sq], f32.
+struct LsePointer {
+  float* data;
+  long long stride_batch, stride_head;
+};
+
+// What a program reads: f32 or i32, strides in elements; a missing axis has stride 0.
+struct ProgramTensorView {
+  const void* data;
+  long long stride[4];
+};
+inline constexpr int kMaxProgramTensors = 16;
+
 // Lengths and window bounds fit in 29 bits, so that sums of three of them fit in an int.
 inline constexpr int kUnbounded = 1 << 29;
 
-struct AttnFwdParams {
-  OperandView q, k, v;  // [B, Sq, Hq, D], [B, Sk, Hkv, D], [B, Sk, Hkv, Dv]
-  ResultView o;         // [B, Sq, Hq, Dv]
-  float* lse;           // [B, Hq, Sq], natural logarithm; may be null
-  long long lse_stride_batch, lse_stride_head;
-  const int* q_offsets;  // [documents + 1] on the device; only with is_packed
-  const int* k_offsets;
-  const float* slopes;  // [Hq] or [B, Hq]; only with has_alibi
-  long long slopes_stride_batch;
-  int q_len, k_len;         // Sq, Sk; of packed rows the documents' own count
+// A Problem (regard/problem.h) on the device. What a config does not have is not read.
+struct ProblemParams {
+  OperandView q, k, v;      // [B, Sq, Hq, D], [B, Sk, Hkv, D], [B, Sk, Hkv, Dv]
+  int q_len, k_len;         // Sq, Sk; of packed rows the documents' own count; of pages their size
   int head_dim, value_dim;  // D, Dv as the caller has them
+  int num_heads;            // Hq
   int heads_per_kv_head;
-  int left, right;     // keys beside the query's own; kUnbounded = all. Causal: right = 0
-  int is_upper_left;   // where query 0 and key 0 are aligned, instead of the last ones
-  float score_factor;  // of the raw q . k: scale * log2(e), with a softcap scale / softcap
-  float softcap_log2;  // softcap * log2(e)
+  int num_sequences;  // documents, or batch rows
+  // is_packed: [documents + 1]; has_lengths: [documents], either may be null.
+  const int *q_offsets, *k_offsets, *q_lengths, *k_lengths;
+  // Scores.
+  float scale;         // of the raw q . k
+  float score_factor;  // the same towards exp2: scale * log2(e), with a softcap scale / softcap
+  float softcap;
+  float softcap_log2;   // softcap * log2(e)
+  const float* slopes;  // has_alibi: [Hq] or [B, Hq]
+  long long slopes_stride_batch;
+  const float* sink;  // has_sink: [Hq]
+  // has_limits.
+  int left, right;    // keys beside the query's own; kUnbounded = all. Causal: right = 0
+  int is_upper_left;  // where query 0 and key 0 are aligned, instead of the last ones
+  // has_chunks: cuts at chunk_size, 2 * chunk_size, ...; heads from first_shifted_head on have them
+  // at chunk_shift, chunk_shift + chunk_size, ...
+  int chunk_size, chunk_shift, first_shifted_head;
+  PairTensorView mask;  // has_mask: bytes
+  PairTensorView bias;
+  // has_dropout.
+  unsigned long long dropout_seed;
+  unsigned dropout_threshold;  // a weight is dropped where its word is below
+  float dropout_scale;
+  // has_block_mask: as BlockMaskView.
+  const int *block_row_offsets, *block_columns;
+  const unsigned char* block_is_full;
+  int block_mask_q, block_mask_k;
+  long long block_mask_rows, block_mask_stride_batch, block_mask_stride_head;
+  // is_paged: as Pages; k_lengths then count the keys of each sequence.
+  const int* page_table;
+  long long page_stride;
+  const int* page_starts;  // may be null
+  // Programs.
+  int first_query;
+  ProgramTensorView score_tensors[kMaxProgramTensors];
+  ProgramTensorView mask_tensors[kMaxProgramTensors];
+};
+
+struct AttnFwdParams : ProblemParams {
+  ResultView o;    // [B, Sq, Hq, Dv]
+  LsePointer lse;  // natural logarithm; data may be null
 };
 
 }  // namespace regard::gpu

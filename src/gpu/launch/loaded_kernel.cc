@@ -28,10 +28,8 @@ CudaFunction load(const CudaDriver& driver, const CompileRequest& request) {
   check(driver, driver.module_load_data(&module, kernel.cubin.data()), "cuModuleLoadData");
   check(driver, driver.module_get_function(&function, module, request.stem.c_str()),
         "cuModuleGetFunction");
-  check(
-      driver,
-      driver.function_set_attribute(function, kMaxDynamicSharedBytes, request.config.smem_bytes()),
-      "cuFuncSetAttribute");
+  check(driver, driver.function_set_attribute(function, kMaxDynamicSharedBytes, request.smem_bytes),
+        "cuFuncSetAttribute");
   return function;
 }
 

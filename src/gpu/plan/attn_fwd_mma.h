@@ -2,35 +2,12 @@
 // the grid of its launch. Touches no GPU: a Problem over host memory is planned as well.
 #pragma once
 
-#include <cstdint>
 #include <string>
 
-#include "gpu/kernels/attn_config.h"
-#include "gpu/kernels/attn_params.h"
-#include "regard/problem.h"
+#include "gpu/plan/grid.h"
+#include "gpu/plan/problem_params.h"
 
 namespace regard::gpu {
-
-// `compute_capability` as 10 * major + minor: 75, 80, 86, ...
-
-// Shared memory that one thread block may have, in bytes (CUDA C++ Programming Guide, "Compute
-// Capabilities").
-constexpr int smem_limit_bytes(int compute_capability) {
-  switch (compute_capability) {
-    case 75:
-      return 64 * 1024;
-    case 80:
-    case 87:
-      return 163 * 1024;
-    case 90:
-    case 100:
-    case 103:
-    case 110:
-      return 227 * 1024;
-    default:  // 86, 89, 120, 121
-      return 99 * 1024;
-  }
-}
 
 // Fills in block sizes and instructions: `config` has element, head_dim, value_dim and flags. Sums
 // and scores of a lane take row_tiles * (value_dim + block_k) / 2 of its 255 registers; up to 144
@@ -71,10 +48,11 @@ std::string why_unsupported_attn_fwd_mma(const Problem& problem, int compute_cap
 struct AttnFwdPlan {
   AttnConfig config;
   AttnFwdParams params;
-  int64_t grid_x = 0, grid_y = 0, grid_z = 0;
+  std::string programs{};  // text of programs.cuh; empty: no programs
+  Grid grid{};
 };
 
-// The problem must be supported. Nothing is to be launched where a side of the grid is 0.
+// The problem must be supported. The launcher leaves out an empty grid.
 AttnFwdPlan plan_attn_fwd_mma(const Problem& problem, const ForwardOutputs& outputs,
                               int compute_capability);
 

@@ -3,7 +3,13 @@
 namespace regard::gpu {
 namespace {
 
-const char* name_of(Element element) { return element == Element::bf16 ? "bf16" : "f16"; }
+const char* name_of(Element element) {
+  return element == Element::f32 ? "f32" : element == Element::bf16 ? "bf16" : "f16";
+}
+const char* name_of(BiasFormat format) {
+  constexpr const char* kNames[] = {"none", "f32", "f16", "bf16"};
+  return kNames[static_cast<int>(format)];
+}
 const char* name_of(MatrixProduct product) {
   return product == MatrixProduct::m16n8k8 ? "m16n8k8" : "m16n8k16";
 }
@@ -25,6 +31,16 @@ void for_each_flag(const AttnConfig& config, const Visit& visit) {
   visit("has_softcap", "softcap", config.has_softcap);
   visit("has_alibi", "alibi", config.has_alibi);
   visit("is_packed", "packed", config.is_packed);
+  visit("has_lengths", "lengths", config.has_lengths);
+  visit("has_chunks", "chunks", config.has_chunks);
+  visit("has_mask", "mask", config.has_mask);
+  visit("has_sink", "sink", config.has_sink);
+  visit("has_dropout", "dropout", config.has_dropout);
+  visit("has_block_mask", "blocks", config.has_block_mask);
+  visit("has_score_program", "score_program", config.has_score_program);
+  visit("has_mask_program", "mask_program", config.has_mask_program);
+  visit("is_paged", "paged", config.is_paged);
+  visit("is_deterministic", "deterministic", config.is_deterministic);
 }
 
 }  // namespace
@@ -38,12 +54,16 @@ std::string describe(const char* stem, const AttnConfig& config) {
   for_each_flag(config, [&](const char*, const char* short_name, bool value) {
     text += value ? std::string(" ") + short_name : "";
   });
+  if (config.bias != BiasFormat::none) {
+    text += std::string(" bias_") + name_of(config.bias);
+  }
   return text + "]";
 }
 
 std::string literal(const AttnConfig& config) {
   std::string text = std::string("AttnConfig{.element = Element::") + name_of(config.element) +
-                     ", .product = MatrixProduct::" + name_of(config.product);
+                     ", .product = MatrixProduct::" + name_of(config.product) +
+                     ", .bias = BiasFormat::" + name_of(config.bias);
   for_each_number(config, [&](const char* name, const char*, int value) {
     text += std::string(", .") + name + " = " + std::to_string(value);
   });
