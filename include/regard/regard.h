@@ -21,7 +21,9 @@ enum {
   REGARD_INTERNAL = 4
 };
 
-enum { REGARD_F32 = 0, REGARD_F16 = 1, REGARD_BF16 = 2 };
+/* REGARD_F8_E4M3 (largest 448, no infinity) is a dtype of q, k and v alone: o is then one of the
+ * others, and there is no backward. */
+enum { REGARD_F32 = 0, REGARD_F16 = 1, REGARD_BF16 = 2, REGARD_F8_E4M3 = 3 };
 
 /* [batch, sequence, heads, dim], strides counted in elements; strides[3] must be 1. Both usual
  * layouts are this tensor with other strides. A tensor that is not used has data == NULL. */
@@ -80,6 +82,44 @@ typedef struct regard_quantization {
   int32_t reserved;
 } regard_quantization;
 
+/* Keys in pages, forward only: k and v are [pages, page_size, Hkv, D], key j of sequence i
+ * (document, or batch row) lies in page table[i * stride + r / page_size] at row r % page_size,
+ * where r = starts[i] + j. Documents then have document_q_offsets alone. Not used where table ==
+ * NULL. */
+typedef struct regard_pages {
+  const int32_t* table;
+  int64_t stride;         /* table entries a sequence */
+  const int32_t* lengths; /* [sequences]: keys of each, without the rows before its start */
+  const int32_t* starts;  /* [sequences], or NULL: from the first row of the first page */
+} regard_pages;
+
+/* Factors of q, k, v [sequences, Hkv] after their conversion to f32; NULL = 1. The module
+ * "flash_attention_3" only. */
+typedef struct regard_descale {
+  const float *q, *k, *v;
+  int64_t stride_batch; /* Hkv, or 0: one row for all sequences */
+} regard_descale;
+
+/* What a program reads by name: f32 or int32 elements, strides counted in elements. */
+typedef struct regard_program_tensor {
+  const char* name;
+  const void* data;
+  int32_t is_integer;
+  int32_t rank; /* 1 to 4 */
+  int64_t shape[4], strides[4];
+} regard_program_tensor;
+
+/* A score or mask program in the language of docs/modules/flex_attention.md, such as
+ * "score + slopes[h] * (kv - q)"; compiled at every call, in microseconds. The module
+ * "flex_attention" only. Not used where text == NULL; a tensor that the text does not name is not
+ * read. */
+typedef struct regard_program {
+  const char* text;
+  const regard_program_tensor* tensors;
+  int32_t num_tensors;
+  int32_t reserved;
+} regard_program;
+
 /* One attention call. Fill it with regard_attention_args_init, then set what differs from the
  * defaults. Memory stays the caller's; nothing is kept after the call. */
 typedef struct regard_attention_args {
@@ -119,6 +159,19 @@ typedef struct regard_attention_args {
   regard_bias_gradient d_bias; /* backward: written where not NULL */
   float* d_alibi_slopes;       /* backward: written where not NULL, shape of alibi_slopes */
   float* d_sink;               /* backward: written where not NULL, [Hq] */
+
+  /* The second version ends here. */
+  const uint8_t* block_is_full; /* parallel to block_mask.columns, or NULL: not 0 promises that the
+                                   mask program sees every pair of the block */
+  regard_pages pages;
+  regard_descale descale;
+  regard_program score_program, mask_program;
+  int64_t first_query; /* default 0: where query 0 of a sequence stands for the programs */
+  float* const* d_score_tensors; /* backward, or NULL: score_program.num_tensors pointers, gradients
+                                    of its f32 tensors, contiguous in their shapes; NULL = none */
+  int64_t s2_row_length;         /* s2: the row length that is cut; default 0 = Sq */
+  int32_t is_training;           /* s2: 0 = dense attention, for inference; default 1 */
+  int32_t reserved_2;
 } regard_attention_args;
 
 /* Sets struct_size and every default; does nothing for NULL. */
@@ -129,6 +182,27 @@ REGARD_API int regard_attention_forward(const regard_attention_args* args);
 
 /* dq, dk, dv, and the optional gradients, from q, k, v, o, lse, d_o (and d_lse). */
 REGARD_API int regard_attention_backward(const regard_attention_args* args);
+
+/* What one forward wrote over some of the keys, or the gradients of that. */
+typedef struct regard_attention_part {
+  regard_tensor o; /* [B, Sq, Hq, Dv], no f8 */
+  regard_lse lse;  /* [B, Hq, Sq] */
+} regard_attention_part;
+
+/* Joins parts that saw different keys of the same queries, exactly: LSE = log sum_i exp(LSE_i),
+ * O = sum_i exp(LSE_i - LSE) O_i. A part with LSE_i = -inf adds nothing; with a sink, give it to
+ * one part. merged.o may be the memory of a part; merged.lse.data may be NULL. */
+REGARD_API int regard_merge_attention(const regard_attention_part* parts, int32_t num_parts,
+                                      const regard_attention_part* merged);
+
+/* gradients[i] (o: of O_i, any dtype but f8; lse: of LSE_i) is written for each part: what its
+ * backward reads as d_o and d_lse. `merged` is what the merge wrote (its lse is not read);
+ * d_merged.o is the gradient of O, d_merged.lse that of LSE, whose data may be NULL. */
+REGARD_API int regard_merge_attention_backward(const regard_attention_part* parts,
+                                               int32_t num_parts,
+                                               const regard_attention_part* merged,
+                                               const regard_attention_part* d_merged,
+                                               const regard_attention_part* gradients);
 
 /* Why the last call of this thread failed; "" after a success. Valid until the thread's next call.
  */

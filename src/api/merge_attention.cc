@@ -39,6 +39,11 @@ void check_part(const std::string& name, const View& o, const LseView& lse, cons
   if (o.data == nullptr) {
     fail(name + " has no memory");
   }
+  api::check_view(name, o);
+  if (lse.data != nullptr) {
+    api::check_pointer("the LSE of " + name, lse.data, sizeof(float));
+    api::check_strides("the LSE of " + name, {lse.stride_batch, lse.stride_head, 0, 0});
+  }
   if (needs_lse && lse.data == nullptr) {
     fail(name + " has no LSE: the forward must be asked for it");
   }

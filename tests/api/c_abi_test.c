@@ -1,44 +1,8 @@
 /* The C interface from C: a hand-computed forward and backward, and every kind of refusal. */
-#include <math.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "regard/regard.h"
-
-static int num_failures = 0;
-
-static void expect(int condition, const char* what) {
-  if (!condition) {
-    fprintf(stderr, "failed: %s (last error: %s)\n", what, regard_last_error());
-    ++num_failures;
-  }
-}
-
-static void expect_near(double got, double wanted, const char* what) {
-  if (!(fabs(got - wanted) <= 1e-6)) {
-    fprintf(stderr, "failed: %s is %.9g, must be %.9g\n", what, got, wanted);
-    ++num_failures;
-  }
-}
-
-/* [1, seq, 1, dim], dense */
-static regard_tensor tensor_of(float* data, int64_t seq, int64_t dim) {
-  regard_tensor tensor;
-  memset(&tensor, 0, sizeof(tensor));
-  tensor.data = data;
-  tensor.dtype = REGARD_F32;
-  tensor.shape[0] = 1;
-  tensor.shape[1] = seq;
-  tensor.shape[2] = 1;
-  tensor.shape[3] = dim;
-  tensor.strides[0] = seq * dim;
-  tensor.strides[1] = dim;
-  tensor.strides[2] = dim;
-  tensor.strides[3] = 1;
-  return tensor;
-}
+#include "tests/api/c_abi_fixture.h"
 
 /* One query of two keys with scores 0 and ln 3: weights 1/4 and 3/4. */
 static void test_two_keys(const char* module) {
@@ -136,6 +100,9 @@ static void test_first_struct(void) {
   memcpy(args, &filled, first_size);
   expect(regard_attention_forward(args) == REGARD_OK, "the first struct works");
   expect_near(o[0], 3.0, "o of the first struct");
+  filled.struct_size = first_size + 4;
+  memcpy(args, &filled, sizeof(filled.struct_size));
+  expect(regard_attention_forward(args) == REGARD_INVALID_ARGUMENT, "half a field is refused");
   filled.struct_size = first_size - 8;
   memcpy(args, &filled, sizeof(filled.struct_size));
   expect(regard_attention_forward(args) == REGARD_INVALID_ARGUMENT, "a shorter struct is refused");
