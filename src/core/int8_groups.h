@@ -16,6 +16,9 @@ constexpr int64_t query_block(ScaleGroups groups) {
   return groups == ScaleGroups::per_block ? 128 : 32;
 }
 inline constexpr int64_t kKeyBlock = 64;
+// An int8 backward: P and dS have one scale for so many queries by kKeyBlock keys, dO one for so
+// many queries.
+inline constexpr int64_t kInt8TileQueries = 128;
 inline constexpr int64_t kQueryGroupsPerThreadBlock = 8;
 inline constexpr int64_t kKeyGroupsPerThreadBlock = 4;
 
@@ -63,10 +66,10 @@ inline constexpr float kInt8Steps = 127.0f;
 // x / scale rounded to nearest even: adding 1.5 * 2^23 leaves the integer in the low mantissa bits.
 // |x / scale| <= 127 by the choice of the scale; NaN gives some value in range, and its scale is
 // NaN or infinite.
+inline constexpr float kInt8Magic = 12582912.0f;
 constexpr int8_t int8_of(float x, float scale) {
-  constexpr float kMagic = 12582912.0f;
   const float quotient = x / scale;
-  const auto value = static_cast<int32_t>(bits_of(quotient + kMagic) - bits_of(kMagic));
+  const auto value = static_cast<int32_t>(bits_of(quotient + kInt8Magic) - bits_of(kInt8Magic));
   return static_cast<int8_t>(value < -127 ? -127 : value > 127 ? 127 : value);
 }
 

@@ -175,7 +175,8 @@ inline void pack_rows(const BackwardCall& call, const Unit& unit, const RowTile&
   // A row of Q that is not finite has NaN in dS wherever it counts, dO only shows in dV.
   pack_row_strips(problem.q, unit, tile, q_factor, NonFinite::as_zero, to.lse, scratch,
                   to.q_strips);
-  pack_row_strips(tensors.d_o, unit, tile, 1.0f, NonFinite::keep, to.lse, scratch, to.d_o_strips);
+  pack_row_strips(call.int8 == nullptr ? tensors.d_o : call.int8->d_o, unit, tile, 1.0f,
+                  NonFinite::keep, to.lse, scratch, to.d_o_strips);
   std::fill_n(to.dq, kBlockQ * padded(static_cast<size_t>(problem.q.dim)), 0.0f);
 }
 
@@ -295,10 +296,12 @@ void score_strips(const Problem& problem, const Unit& unit, const RowTile& tile,
   }
 }
 
-// P and dS of a row tile over one key block.
-inline void score_block_backward(const Problem& problem, const Unit& unit, const RowTile& tile,
-                                 const KeyBlock& block, const PackedKeys& keys_of_unit,
-                                 const PackedRows& rows, const BackwardBuffers& buffers) {
+// P and dS of a row tile over one key block, changed by change(strip).
+template <class Change>
+void score_block_backward(const Problem& problem, const Unit& unit, const RowTile& tile,
+                          const KeyBlock& block, const PackedKeys& keys_of_unit,
+                          const PackedRows& rows, const BackwardBuffers& buffers,
+                          const Change& change) {
   // dK and dV are formed for whole groups of keys: what lies outside a strip's keys must add 0.
   const int64_t group_lo = block.base + (block.lo - block.base) / kTileRows * kTileRows;
   const auto group_hi =
@@ -307,6 +310,7 @@ inline void score_block_backward(const Problem& problem, const Unit& unit, const
   score_strips(problem, unit, tile, block, keys_of_unit, rows, buffers,
                [&](const ScoreStrip& strip) {
                  finish_gradients(strip, block.is_full, rows, buffers);
+                 change(strip);
                  for (float* cleared : {buffers.weights, buffers.gradients}) {
                    clear_keys(strip, group_lo, strip.key_lo, cleared);
                    clear_keys(strip, strip.key_hi, group_hi, cleared);

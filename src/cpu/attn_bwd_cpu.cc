@@ -61,6 +61,31 @@ struct PackRowsTask {
   }
 };
 
+// Step 2a of an int8 backward: the largest values of one row tile.
+struct MeasureRowsTask {
+  BackwardWave* wave;
+
+  void operator()(int64_t index, int thread) const {
+    const auto i = static_cast<size_t>(index);
+    const UnitPart part = wave->parts[i];
+    const Unit& unit = (*wave->units)[part.unit];
+    const Problem& problem = *wave->call->problem;
+    const RowTile& tile = wave->tiles[i];
+    const BackwardBuffers buffers(problem, wave->scratch(thread));
+    const PackedRows rows = wave->rows(part.unit, part.part);
+    for (int64_t b = wave->next_visit(i, tile.first_block()); b < tile.end_block();
+         b = wave->next_visit(i, b + 1)) {
+      const KeyBlock block = key_block_at(problem, unit, tile, b);
+      score_strips(problem, unit, tile, block, wave->keys(part.unit), rows, buffers,
+                   [&](const ScoreStrip& strip) {
+                     finish_gradients(strip, block.is_full, rows, buffers);
+                     wave->int8_tiles.measure(part.unit, strip, buffers,
+                                              wave->int8_tiles.row_sums(i));
+                   });
+    }
+  }
+};
+
 // Step 3: one key block against all row tiles that see it.
 struct KeyBlockTask {
   BackwardWave* wave;
@@ -83,7 +108,12 @@ struct KeyBlockTask {
       const RowTile& tile = wave->tiles[i];
       const KeyBlock block = key_block_at(problem, unit, tile, part.part);
       const PackedRows rows = wave->rows(part.unit, idx);
-      score_block_backward(problem, unit, tile, block, keys, rows, buffers);
+      score_block_backward(problem, unit, tile, block, keys, rows, buffers,
+                           [&](const ScoreStrip& strip) {
+                             if (wave->call->int8 != nullptr) {
+                               wave->int8_tiles.round(part.unit, strip, buffers);
+                             }
+                           });
       add_key_gradients(problem, tile, block, rows, buffers);
       wave->turns[i].wait_for(part.part);
       add_query_gradients(problem, unit, tile, block, keys, rows, buffers);
@@ -101,7 +131,15 @@ struct WriteRowsTask {
     const auto i = static_cast<size_t>(index);
     const UnitPart part = wave->parts[i];
     const Unit& unit = (*wave->units)[part.unit];
-    write_query_gradients(*wave->call, unit, wave->tiles[i], wave->rows(part.unit, part.part));
+    const PackedRows rows = wave->rows(part.unit, part.part);
+    if (wave->call->int8 != nullptr && wave->call->int8->has_row_sums) {
+      const HeadSizes sizes = wave->sizes();
+      const float* sums = wave->int8_tiles.row_sums(i);
+      for (size_t row = 0; row < kBlockQ; ++row) {
+        rows.dq[row * sizes.qk_padded + sizes.qk - 1] = sums[row];
+      }
+    }
+    write_query_gradients(*wave->call, unit, wave->tiles[i], rows);
   }
 };
 
@@ -112,6 +150,10 @@ void run_wave(const Wave& range, BackwardWave& wave) {
   const auto num_tiles = static_cast<int64_t>(wave.parts.size());
   run_tasks(num_blocks, threads, PackKeysTask{&wave, &blocks});
   run_tasks(num_tiles, threads, PackRowsTask{&wave});
+  if (wave.call->int8 != nullptr) {
+    run_tasks(num_tiles, threads, MeasureRowsTask{&wave});
+    wave.int8_tiles.finish_scales();
+  }
   const std::vector<UnitPart> ordered =
       blocks_longest_chain_first(*wave.units, range, wave.first_tile, wave.tiles);
   run_tasks(num_blocks, threads, KeyBlockTask{&wave, &ordered});

@@ -12,6 +12,7 @@
 #include "cpu/attn_bwd_cpu-inl.h"
 #include "cpu/head_sums.h"
 #include "cpu/program_gradients.h"
+#include "cpu/sage_int8_tiles-inl.h"
 #include "cpu/turn.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -33,6 +34,7 @@ struct BackwardWave {
   std::vector<size_t> first_cover;  // by tile
   HeadSums sink_sums, slope_sums;
   TensorSums tensor_sums;
+  Int8Tiles int8_tiles;  // of an int8 backward
   float* thread_scratch;
   size_t thread_floats;
 
@@ -68,6 +70,9 @@ struct BackwardWave {
     tiles.resize(parts.size());
     turns = std::vector<Turn>(parts.size());
     covers.assign(has_block_mask(*call->problem) ? num_covers : 0, Cover::none);
+    if (call->int8 != nullptr) {
+      int8_tiles.start(*units, range, parts.size());
+    }
     sink_sums.start(parts.size());
     slope_sums.start(parts.size());
   }

@@ -20,11 +20,6 @@ std::string why_unsupported_sage(const Problem& problem) {
   if (problem.quantization.scores != ScoreFormat::int8) {
     return "exact scores: the int8 CPU kernels serve quantised ones only";
   }
-  if (problem.quantization.int8_backward) {
-    return "an int8 backward: the CPU kernels differentiate in f32; set int8_backward to false, or "
-           "name the "
-           "reference";
-  }
   if (const char* feature = core::first_unserved(problem, kServedBySage)) {
     return std::string(feature) + ": the int8 CPU kernels do not serve it";
   }

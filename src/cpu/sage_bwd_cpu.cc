@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "core/dtype.h"
+#include "core/int8_groups.h"
 #include "cpu/attn_bwd_cpu.h"
 #include "cpu/sage_operands.h"
 #include "cpu/scratch.h"
@@ -35,8 +37,8 @@ class ExpandedCall {
         memory_(elements_of(problem.q, dim_) + elements_of(problem.k, dim_) +
                 elements_of(problem.v, problem.v.dim)),
         lse_(static_cast<size_t>(problem.q.batch * problem.q.heads * problem.q.seq)),
-        gradients_(has_row_sums_ ? elements_of(problem.q, dim_) + elements_of(problem.k, dim_)
-                                 : 0) {
+        gradients_(has_row_sums_ ? elements_of(problem.q, dim_) + elements_of(problem.k, dim_) : 0),
+        d_o_(problem.quantization.int8_backward ? elements_of(problem.q, problem.v.dim) : 0) {
     float* memory = memory_.data();
     problem_ = given_;
     problem_.q = core::contiguous_view(given_.q, DType::f32, dim_, memory);
@@ -53,14 +55,21 @@ class ExpandedCall {
       tensors_.dk = core::contiguous_view(given_.k, DType::f32, dim_,
                                           gradients_.data() + elements_of(given_.q, dim_));
     }
+    if (given_.quantization.int8_backward) {
+      int8_ = {core::contiguous_view(given_.q, DType::f32, given_.v.dim, d_o_.data()),
+               has_row_sums_};
+    }
   }
 
   void run() {
     for_units([this](size_t unit) {
       expand_keys(unit);
       expand_queries(unit);
+      if (int8_) {
+        round_d_o(unit);
+      }
     });
-    attn_bwd_cpu({&problem_, &tensors_, num_threads_});
+    attn_bwd_cpu({&problem_, &tensors_, num_threads_, int8_ ? &*int8_ : nullptr});
     if (has_row_sums_) {
       for_units([this](size_t unit) {
         finish_dk(unit);
@@ -116,6 +125,39 @@ class ExpandedCall {
     }
   }
 
+  // dO through int8, one scale for kInt8TileQueries queries of a head.
+  void round_d_o(size_t index) const {
+    const Unit& unit = operands_.units[index];
+    for (int64_t head = unit.kv_head * unit.group; head < (unit.kv_head + 1) * unit.group; ++head) {
+      for (int64_t begin = 0; begin < unit.sequence.q_len; begin += core::kInt8TileQueries) {
+        round_d_o_block(unit.sequence, head, begin,
+                        std::min(unit.sequence.q_len, begin + core::kInt8TileQueries));
+      }
+    }
+  }
+
+  void round_d_o_block(const core::Sequence& sequence, int64_t head, int64_t begin,
+                       int64_t end) const {
+    const View& d_o = given_tensors_.d_o;
+    uint32_t largest = 0;
+    for (int64_t query = begin; query < end; ++query) {
+      const int64_t seq = sequence.q_begin + query;
+      const int64_t from = core::row_offset(d_o, sequence.batch, seq, head);
+      float* row = core::f32_row(int8_->d_o, sequence.batch, seq, head);
+      for (int64_t d = 0; d < d_o.dim; ++d) {
+        row[d] = core::load(d_o.data, d_o.dtype, from + d);
+      }
+      largest = core::max_magnitude_bits(row, d_o.dim, largest);
+    }
+    const float scale = core::scale_of_group(largest, core::kInt8Steps);
+    for (int64_t query = begin; query < end; ++query) {
+      float* row = core::f32_row(int8_->d_o, sequence.batch, sequence.q_begin + query, head);
+      for (int64_t d = 0; d < d_o.dim; ++d) {
+        row[d] = core::int8_of(row[d], scale) * scale;
+      }
+    }
+  }
+
   void expand_row(const int8_t* from, float scale, float last, float* to) const {
     for (int64_t d = 0; d < given_.q.dim; ++d) {
       to[d] = static_cast<float>(from[d]) * scale;
@@ -158,9 +200,10 @@ class ExpandedCall {
   SageOperands operands_;
   bool has_row_sums_;
   int64_t dim_;
-  Scratch memory_, lse_, gradients_;
+  Scratch memory_, lse_, gradients_, d_o_;
   Problem problem_;
   BackwardTensors tensors_;
+  std::optional<Int8Backward> int8_;
 };
 
 }  // namespace

@@ -8,9 +8,6 @@
 namespace regard::reference {
 namespace {
 
-constexpr int64_t kTileQueries = 128;
-constexpr int64_t kTileKeys = core::kKeyBlock;
-
 // Rounds rows [begin, end) of `width` values, columns [lo, hi), through int8 with one scale.
 void round_tile(float* rows, int64_t width, int64_t begin, int64_t end, int64_t lo, int64_t hi) {
   uint32_t largest = 0;
@@ -26,10 +23,10 @@ void round_tile(float* rows, int64_t width, int64_t begin, int64_t end, int64_t 
 }
 
 void round_tiles(std::vector<float>& values, int64_t q_len, int64_t k_len) {
-  for (int64_t query = 0; query < q_len; query += kTileQueries) {
-    for (int64_t key = 0; key < k_len; key += kTileKeys) {
-      round_tile(values.data(), k_len, query, std::min(q_len, query + kTileQueries), key,
-                 std::min(k_len, key + kTileKeys));
+  for (int64_t query = 0; query < q_len; query += core::kInt8TileQueries) {
+    for (int64_t key = 0; key < k_len; key += core::kKeyBlock) {
+      round_tile(values.data(), k_len, query, std::min(q_len, query + core::kInt8TileQueries), key,
+                 std::min(k_len, key + core::kKeyBlock));
     }
   }
 }
@@ -42,8 +39,9 @@ Rows rounded_rows(const Rows& d_o) {
   for (const std::vector<double>& row : d_o) {
     values.insert(values.end(), row.begin(), row.end());
   }
-  for (int64_t begin = 0; begin < num_rows; begin += kTileQueries) {
-    round_tile(values.data(), dim, begin, std::min(num_rows, begin + kTileQueries), 0, dim);
+  for (int64_t begin = 0; begin < num_rows; begin += core::kInt8TileQueries) {
+    round_tile(values.data(), dim, begin, std::min(num_rows, begin + core::kInt8TileQueries), 0,
+               dim);
   }
   Rows rounded;
   for (int64_t row = 0; row < num_rows; ++row) {

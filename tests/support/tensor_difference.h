@@ -14,7 +14,8 @@ inline double largest_difference(const std::vector<float>& a, const std::vector<
   double largest = 0;
   for (size_t i = 0; i < a.size(); ++i) {
     const double difference = a[i] == b[i] ? 0.0 : std::abs(double{a[i]} - double{b[i]});
-    largest = difference <= largest ? largest : difference;
+    if (std::isnan(difference)) return difference;
+    largest = std::max(largest, difference);
   }
   return largest;
 }
