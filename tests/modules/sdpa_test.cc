@@ -5,44 +5,23 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
-#include <random>
 #include <string>
 #include <vector>
 
-#include "core/dtype.h"
 #include "reference/attention.h"
 #include "regard/error.h"
-#include "tests/support/attention_judge.h"
+#include "tests/modules/sdpa_fixture.h"
 
-namespace regard {
+namespace regard::testing {
 namespace {
 
-using testing::AttentionCase;
-using testing::AttentionJudge;
-using testing::AttentionResults;
 using ::testing::Each;
 using ::testing::HasSubstr;
-using testing::Layout;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-SdpaTensor tensor_of(const View& view) {
-  return {.data = view.data,
-          .dtype = view.dtype,
-          .shape = {view.batch, view.heads, view.seq, view.dim},
-          .stride = {view.stride_batch, view.stride_head, view.stride_seq, 1}};
-}
-
-// A mask's shape and what it holds; extents of 1 broadcast.
-struct MaskShape {
-  const char* name;
-  bool is_boolean;
-  std::vector<int64_t> shape;
-};
-
-constexpr int64_t kBatch = 2, kHeads = 4, kQueries = 19, kKeys = 37;
 
 const std::vector<MaskShape> kMaskShapes = {
     {"bool_full", true, {kBatch, kHeads, kQueries, kKeys}},
@@ -55,97 +34,6 @@ const std::vector<MaskShape> kMaskShapes = {
     {"float_batch_key", false, {kBatch, 1, 1, kKeys}},
     {"float_one", false, {1}},
 };
-
-// A mask in memory, contiguous, and what it stands for in full.
-struct MaskMemory {
-  MaskMemory(const MaskShape& form, uint32_t seed) : shape(form.shape) {
-    int64_t count = 1;
-    for (const int64_t extent : shape) {
-      count *= extent;
-    }
-    std::mt19937 engine(seed);
-    std::normal_distribution<float> normal;
-    for (int64_t i = 0; i < count; ++i) {
-      bytes.push_back(engine() % 4 == 0 ? 0 : 1);
-      floats.push_back(engine() % 8 == 0 && count > 1 ? -kInfinity : normal(engine));
-    }
-    view.is_boolean = form.is_boolean;
-    view.data = form.is_boolean ? static_cast<const void*>(bytes.data()) : floats.data();
-    view.rank = static_cast<int32_t>(shape.size());
-    int64_t stride = 1;
-    for (size_t i = shape.size(); i-- > 0;) {
-      view.shape[i] = shape[i];
-      view.stride[i] = stride;
-      stride *= shape[i];
-    }
-  }
-
-  // [B, H, L, S], by indices and nothing clever.
-  std::vector<float> in_full() const {
-    std::vector<float> full;
-    for (int64_t b = 0; b < kBatch; ++b) {
-      for (int64_t h = 0; h < kHeads; ++h) {
-        for (int64_t l = 0; l < kQueries; ++l) {
-          for (int64_t s = 0; s < kKeys; ++s) {
-            const int64_t index[] = {b, h, l, s};
-            int64_t at = 0;
-            for (size_t i = 0; i < shape.size(); ++i) {
-              at = at * shape[i] + (shape[i] == 1 ? 0 : index[i + 4 - shape.size()]);
-            }
-            const auto element = static_cast<size_t>(at);
-            full.push_back(!view.is_boolean      ? floats[element]
-                           : bytes[element] != 0 ? 0.0f
-                                                 : -kInfinity);
-          }
-        }
-      }
-    }
-    return full;
-  }
-
-  std::vector<int64_t> shape;
-  std::vector<uint8_t> bytes;
-  std::vector<float> floats;
-  SdpaMask view;
-};
-
-BiasTensor full_bias(const std::vector<float>& values) {
-  return {values.data(), DType::f32, kHeads * kQueries * kKeys, kQueries * kKeys, kKeys, 1};
-}
-
-AttentionCase case_of(DType dtype, const std::vector<float>& full) {
-  AttentionCase config{.name = "sdpa", .dtype = dtype, .gradient_dtype = dtype, .batch = kBatch};
-  config.q_heads = kHeads;
-  config.kv_heads = 2;
-  config.sq = kQueries;
-  config.sk = kKeys;
-  config.d = 24;
-  config.dv = 16;
-  config.layout = Layout::bhsd;
-  config.seed = 3;
-  if (!full.empty()) {
-    config.change = [&full](Problem& problem) { problem.bias = full_bias(full); };
-  }
-  return config;
-}
-
-SdpaArguments arguments_of(const Problem& problem, Module module) {
-  return {.query = tensor_of(problem.q),
-          .key = tensor_of(problem.k),
-          .value = tensor_of(problem.v),
-          .enable_gqa = true,
-          .module = module};
-}
-
-void run(const SdpaArguments& arguments, const AttentionJudge& judge, AttentionResults& results) {
-  const SdpaTensor out = tensor_of(results.o.view());
-  scaled_dot_product_attention(arguments, out, results.lse.view());
-  scaled_dot_product_attention_backward(arguments, tensor_of(judge.operands().d_o()), out,
-                                        results.lse.view(),
-                                        {.query = tensor_of(results.dq.view()),
-                                         .key = tensor_of(results.dk.view()),
-                                         .value = tensor_of(results.dv.view())});
-}
 
 class SdpaModule : public ::testing::TestWithParam<Module> {};
 
@@ -160,11 +48,9 @@ TEST_P(SdpaModule, BroadcastMasks_MeanWhatTheyMeanInFull) {
       SCOPED_TRACE(form.name);
       const MaskMemory mask(form, 17);
       const std::vector<float> full = mask.in_full();
-      const AttentionJudge judge(case_of(dtype, full));
-      SdpaArguments arguments = arguments_of(judge.problem(), GetParam());
-      arguments.attn_mask = mask.view;
+      const AttentionJudge judge(sdpa_case(dtype, full));
       AttentionResults results(judge.config(), judge.operands());
-      run(arguments, judge, results);
+      run_sdpa({.attn_mask = mask.view, .module = GetParam()}, judge, results);
       judge.expect_right(results);
     }
   }
@@ -178,7 +64,7 @@ TEST_P(SdpaModule, MaskGradient_IsTheSumOverBroadcastAxes) {
     SCOPED_TRACE(form.name);
     const MaskMemory mask(form, 18);
     const std::vector<float> full = mask.in_full();
-    const AttentionJudge judge(case_of(DType::f32, full));
+    const AttentionJudge judge(sdpa_case(DType::f32, full));
     // By the reference, for every score; then summed as the mask broadcasts.
     AttentionResults exact(judge.operands());
     std::vector<float> every(full.size());
@@ -201,18 +87,9 @@ TEST_P(SdpaModule, MaskGradient_IsTheSumOverBroadcastAxes) {
       }
       expected[static_cast<size_t>(at)] += double{every[i]};
     }
-    SdpaArguments arguments = arguments_of(judge.problem(), GetParam());
-    arguments.attn_mask = mask.view;
     AttentionResults results(judge.config(), judge.operands());
     std::vector<float> got(mask.floats.size(), NAN);
-    const SdpaTensor out = tensor_of(results.o.view());
-    scaled_dot_product_attention(arguments, out, results.lse.view());
-    scaled_dot_product_attention_backward(arguments, tensor_of(judge.operands().d_o()), out,
-                                          results.lse.view(),
-                                          {.query = tensor_of(results.dq.view()),
-                                           .key = tensor_of(results.dk.view()),
-                                           .value = tensor_of(results.dv.view()),
-                                           .attn_mask = got.data()});
+    run_sdpa({.attn_mask = mask.view, .module = GetParam()}, judge, results, got.data());
     for (size_t i = 0; i < got.size(); ++i) {
       ASSERT_NEAR(got[i], expected[i], 2e-5) << i;
     }
@@ -224,25 +101,21 @@ TEST_P(SdpaModule, Causal_IsUpperLeftAlsoOverMoreKeys) {
   for (int64_t i = 0; i < kBatch * kHeads * kQueries * kKeys; ++i) {
     full.push_back(i % kKeys <= i / kKeys % kQueries ? 0.0f : -kInfinity);
   }
-  const AttentionJudge judge(case_of(DType::f32, full));
-  SdpaArguments arguments = arguments_of(judge.problem(), GetParam());
-  arguments.is_causal = true;
+  const AttentionJudge judge(sdpa_case(DType::f32, full));
   AttentionResults results(judge.config(), judge.operands());
-  run(arguments, judge, results);
+  run_sdpa({.is_causal = true, .module = GetParam()}, judge, results);
   judge.expect_right(results);
 }
 
 TEST_P(SdpaModule, Scale_MayBeNegativeOrZero) {
   for (const float scale : {-0.7f, 0.0f}) {
-    AttentionCase config = case_of(DType::f32, {});
+    AttentionCase config = sdpa_case(DType::f32, {});
     config.change = [scale](Problem& problem) {
       problem.scale = scale == 0.0f ? 1e-30f : scale;  // 0 would be the default there
     };
     const AttentionJudge judge(config);
-    SdpaArguments arguments = arguments_of(judge.problem(), GetParam());
-    arguments.scale = scale;
     AttentionResults results(judge.config(), judge.operands());
-    run(arguments, judge, results);
+    run_sdpa({.scale = scale, .module = GetParam()}, judge, results);
     judge.expect_right(results);
   }
 }
@@ -314,6 +187,30 @@ TEST(SdpaRefusals, MaskOfAnotherDtypeOrShape_IsNamed) {
   EXPECT_THAT(refusal(arguments), HasSubstr("5 axes"));
 }
 
+TEST(SdpaRefusals, AxesAndProbabilities_AreNamed) {
+  const float mask[60] = {};
+  SdpaArguments arguments = small();
+  arguments.key.rank = 3;
+  EXPECT_THAT(refusal(arguments), HasSubstr("key has 3 axes and query 4"));
+  arguments.query.rank = 1;
+  EXPECT_THAT(refusal(arguments), HasSubstr("query has 1 axes: must have 2 to 4"));
+  arguments = small();
+  for (SdpaTensor* tensor : {&arguments.query, &arguments.key, &arguments.value}) {
+    tensor->rank = 3;
+    std::copy(tensor->shape + 1, tensor->shape + 4, tensor->shape);
+    std::copy(tensor->stride + 1, tensor->stride + 4, tensor->stride);
+  }
+  arguments.attn_mask = {.data = mask, .rank = 4, .shape = {1, 4, 3, 5}, .stride = {60, 15, 5, 1}};
+  EXPECT_THAT(refusal(arguments), HasSubstr("attn_mask has 4 axes: must have 1 to 3"));
+  arguments.attn_mask = {.data = mask, .rank = 3, .shape = {3, 3, 5}, .stride = {15, 5, 1}};
+  EXPECT_THAT(refusal(arguments), HasSubstr("[3, 3, 5]: must broadcast to [4, 3, 5]"));
+  for (const float p : {-0.1f, 1.5f, std::numeric_limits<float>::quiet_NaN()}) {
+    arguments = small();
+    arguments.dropout_p = p;
+    EXPECT_THAT(refusal(arguments), HasSubstr("must be from 0 to 1"));
+  }
+}
+
 TEST(SdpaRefusals, StridesAndModules_AreNamed) {
   SdpaArguments arguments = small();
   arguments.key.stride[3] = 2;
@@ -339,4 +236,4 @@ TEST(SdpaRefusals, MaskGradientWithoutAFloatMask_IsAnError) {
 }
 
 }  // namespace
-}  // namespace regard
+}  // namespace regard::testing
