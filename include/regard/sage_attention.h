@@ -23,6 +23,12 @@ struct SageOptions {
   // Takes the mean of K over each sequence out of K before it becomes int8. Without it a channel
   // bias of K uses up the range of the scale.
   bool smooth_k = true;
+  // SageBwd (arXiv 2505.11594): dO, P and dS become int8 too before they are multiplied, with one
+  // scale for 128 queries (dO) and for 128 queries by 64 keys (P, dS); dO V^T takes dO as it is.
+  // The forward is the same. Off by default: gradients are coarser, and on a CPU, where products of
+  // the backward are f32 either way, it takes a second pass. What it is for is to train here as
+  // kernels with int8 products do.
+  bool int8_backward = false;
 };
 
 // q [B,Sq,Hq,D], k [B,Sk,Hkv,D], v [B,Sk,Hkv,Dv] -> o [B,Sq,Hq,Dv], LSE [B,Hq,Sq] where outputs.lse
@@ -31,7 +37,7 @@ struct SageOptions {
 REGARD_API void sageattn(const View& q, const View& k, const View& v, const SageOptions& options,
                          const ForwardOutputs& outputs);
 // Gradients of q, k and v (and through the LSE, tensors.d_lse) for the same arguments: straight
-// through the quantisation.
+// through the quantisation, with options.int8_backward from int8 products.
 REGARD_API void sageattn_backward(const View& q, const View& k, const View& v,
                                   const SageOptions& options, const BackwardTensors& tensors);
 

@@ -17,7 +17,8 @@ Problem problem_of(const View& q, const View& k, const View& v, const SageOption
   lowered.quantization = {.scores = ScoreFormat::int8,
                           .groups = options.qk_quant_gran,
                           .values = options.pv_format,
-                          .smooth_k = options.smooth_k};
+                          .smooth_k = options.smooth_k,
+                          .int8_backward = options.int8_backward};
   return lower(Module::sage, q, k, v, lowered);
 }
 

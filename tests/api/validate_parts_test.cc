@@ -227,16 +227,17 @@ TEST(Validate, ProgramGradients_NeedF32Tensors) {
 TEST(AutomaticChoice, NoBackEndServes_NamesEachReason) {
   Call call;
   call.problem.quantization.scores = ScoreFormat::int8;
-  call.problem.quantization.int8_backward = true;
+  const float logits[] = {0.5f, 0.5f};
+  call.problem.sink.logits = logits;
   try {
     attention_backward(call.problem, call.tensors);
-    ADD_FAILURE() << "an int8 backward was served";
+    ADD_FAILURE() << "int8 scores with a sink were served";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::unsupported);
     const std::string message = error.what();
     EXPECT_THAT(message, ::testing::HasSubstr("cpu_decode: has a forward only"));
     EXPECT_THAT(message, ::testing::HasSubstr("cpu_tiled: int8 scores"));
-    EXPECT_THAT(message, ::testing::HasSubstr("cpu_sage: an int8 backward"));
+    EXPECT_THAT(message, ::testing::HasSubstr("cpu_sage: a sink"));
     EXPECT_THAT(message, ::testing::HasSubstr("reference"));
   }
   EXPECT_THAT(why_unsupported(Backend::automatic, call.problem),

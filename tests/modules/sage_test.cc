@@ -182,6 +182,25 @@ INSTANTIATE_TEST_SUITE_P(Groups, SageAccuracy,
                                            ScaleGroups::per_thread),
                          name_of);
 
+// SageBwd: the same forward, gradients within the bar, and others than the straight-through ones.
+TEST_P(SageAccuracy, Int8Backward_IsCloseToExactAttention) {
+  Call sage({300, 1, 211}, 6, 2, 64), exact({300, 1, 211}, 6, 2, 64),
+      straight({300, 1, 211}, 6, 2, 64);
+  const SageOptions options{.is_causal = true, .qk_quant_gran = GetParam(), .int8_backward = true};
+  sage.run_sage(options);
+  straight.run_sage({.is_causal = true, .qk_quant_gran = GetParam()});
+  exact.run_exact();
+  record(sage, exact);
+  EXPECT_EQ(sage.o.values, straight.o.values);
+  EXPECT_EQ(sage.lse, straight.lse);
+  EXPECT_GE(cosine(sage.dq, exact.dq), 0.99);
+  EXPECT_GE(cosine(sage.dk, exact.dk), 0.99);
+  EXPECT_GE(cosine(sage.dv, exact.dv), 0.99);
+  EXPECT_NE(sage.dq.values, straight.dq.values);
+  EXPECT_NE(sage.dk.values, straight.dk.values);
+  EXPECT_NE(sage.dv.values, straight.dv.values);
+}
+
 TEST(Sage, F8Values_StayNearExactAttention) {
   Call sage({300, 1, 211}, 6, 2, 64), exact({300, 1, 211}, 6, 2, 64);
   sage.run_sage({.is_causal = true, .pv_format = ValueFormat::f8_e4m3});
@@ -223,9 +242,11 @@ TEST(Sage, ZeroOperands_StayFinite) {
     std::fill(tensor->values.begin(), tensor->values.end(), 0.0f);
   }
   for (const ValueFormat format : {ValueFormat::f16, ValueFormat::f8_e4m3}) {
-    call.run_sage({.is_causal = true, .pv_format = format});
-    expect_finite(call);
-    EXPECT_NEAR(call.lse[129], std::log(130.0), 1e-5);
+    for (const bool int8_backward : {false, true}) {
+      call.run_sage({.is_causal = true, .pv_format = format, .int8_backward = int8_backward});
+      expect_finite(call);
+      EXPECT_NEAR(call.lse[129], std::log(130.0), 1e-5);
+    }
   }
 }
 
@@ -235,8 +256,10 @@ TEST(Sage, ZeroBlocksInsideARow_StayFinite) {
     for (int64_t d = 0; d < 32; ++d) call.k.at(token, 0, d) = call.q.at(token, 0, d) = 0.0f;
   }
   for (const bool smooth : {false, true}) {
-    call.run_sage({.is_causal = true, .smooth_k = smooth});
-    expect_finite(call);
+    for (const bool int8_backward : {false, true}) {
+      call.run_sage({.is_causal = true, .smooth_k = smooth, .int8_backward = int8_backward});
+      expect_finite(call);
+    }
   }
 }
 
@@ -256,28 +279,32 @@ TEST(Sage, LargeOutliers_StayFinite) {
   call.k.at(40, 0, 5) = -2e5f;
   call.v.at(90, 0, 7) = 1e6f;  // above f16's 65504
   for (const ValueFormat format : {ValueFormat::f16, ValueFormat::f8_e4m3}) {
-    call.run_sage({.is_causal = true, .pv_format = format});
-    expect_finite(call);
+    for (const bool int8_backward : {false, true}) {
+      call.run_sage({.is_causal = true, .pv_format = format, .int8_backward = int8_backward});
+      expect_finite(call);
+    }
   }
 }
 
 TEST(Sage, PackedDocuments_AreThoseOfSeparateCalls) {
-  Call packed({70, 33}, 4, 2, 32), first({70}, 4, 2, 32);
-  for (auto [from, to] : {std::pair{&packed.q, &first.q}, std::pair{&packed.k, &first.k},
-                          std::pair{&packed.v, &first.v}, std::pair{&packed.d_o, &first.d_o}}) {
-    std::copy_n(from->values.begin(), to->values.size(), to->values.begin());
-  }
-  packed.run_sage({.is_causal = true});
-  first.run_sage({.is_causal = true});
-  for (size_t i = 0; i < first.o.values.size(); ++i) {
-    ASSERT_EQ(first.o.values[i], packed.o.values[i]);
-    ASSERT_EQ(first.dq.values[i], packed.dq.values[i]);
+  for (const bool int8_backward : {false, true}) {
+    Call packed({70, 33}, 4, 2, 32), first({70}, 4, 2, 32);
+    for (auto [from, to] : {std::pair{&packed.q, &first.q}, std::pair{&packed.k, &first.k},
+                            std::pair{&packed.v, &first.v}, std::pair{&packed.d_o, &first.d_o}}) {
+      std::copy_n(from->values.begin(), to->values.size(), to->values.begin());
+    }
+    packed.run_sage({.is_causal = true, .int8_backward = int8_backward});
+    first.run_sage({.is_causal = true, .int8_backward = int8_backward});
+    for (size_t i = 0; i < first.o.values.size(); ++i) {
+      ASSERT_EQ(first.o.values[i], packed.o.values[i]);
+      ASSERT_EQ(first.dq.values[i], packed.dq.values[i]);
+    }
   }
 }
 
 TEST(Sage, DenseCall_IsTheVarlenCallOfOneSequence) {
   Call dense({90}, 4, 2, 32), varlen({90}, 4, 2, 32);
-  const SageOptions options{.is_causal = true};
+  const SageOptions options{.is_causal = true, .int8_backward = true};
   sageattn(dense.q.view, dense.k.view, dense.v.view, options, dense.outputs());
   sageattn_backward(dense.q.view, dense.k.view, dense.v.view, options, dense.tensors());
   varlen.run_sage(options);
