@@ -27,10 +27,10 @@ struct LsePointer {
   long long stride_batch, stride_head;
 };
 
-// What a program reads: f32 or i32, strides in elements; a missing axis has stride 0.
+// What a program reads: f32 or i32, strides in elements; up to four axes.
 struct ProgramTensorView {
   const void* data;
-  long long stride[4];
+  int shape[4], stride[4];
 };
 inline constexpr int kMaxProgramTensors = 16;
 

@@ -85,8 +85,11 @@ void set_block_mask(const BlockMaskView& mask, ProblemParams& params) {
 void set_tensors(const BoundProgram& program, ProgramTensorView (&views)[kMaxProgramTensors]) {
   for (int i = 0; i < std::min(program.num_tensors, kMaxProgramTensors); ++i) {
     const ProgramTensor& tensor = program.tensors[i];
-    views[i] = {tensor.data,
-                {tensor.stride[0], tensor.stride[1], tensor.stride[2], tensor.stride[3]}};
+    views[i].data = tensor.data;
+    for (int axis = 0; axis < tensor.rank; ++axis) {  // a span is below 2^31 elements
+      views[i].shape[axis] = static_cast<int>(tensor.shape[axis]);
+      views[i].stride[axis] = static_cast<int>(tensor.stride[axis]);
+    }
   }
 }
 

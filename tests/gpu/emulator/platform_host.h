@@ -164,6 +164,17 @@ inline float exp2_fast(float x) { return std::exp2(x); }
 inline float log2_fast(float x) { return std::log2(x); }
 inline float reciprocal_fast(float x) { return 1.0f / x; }
 inline float maximum(float a, float b) { return std::fmax(a, b); }
+inline float rounded_product(float x, float y) { return x * y; }
+inline float real_abs(float x) { return std::fabs(x); }
+inline float real_exp(float x) { return std::exp(x); }
+inline float real_exp2(float x) { return std::exp2(x); }
+inline float real_log(float x) { return std::log(x); }
+inline float real_tanh(float x) { return std::tanh(x); }
+inline float real_sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+inline float real_sqrt(float x) { return std::sqrt(x); }
+inline float real_floor(float x) { return std::floor(x); }
+inline float real_modulo(float x, float y) { return std::fmod(x, y); }
+inline float real_pow(float x, float y) { return std::pow(x, y); }
 inline float infinity() { return std::numeric_limits<float>::infinity(); }
 
 }  // namespace regard::gpu
