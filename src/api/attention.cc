@@ -56,7 +56,7 @@ bool has_queries(const Problem& problem) {
 std::string why_unsupported(Backend backend, const Problem& problem) {
   std::string reason;
   run_guarded([&] {
-    const Problem valid = api::validated(problem);
+    const Problem valid = api::validated(problem, backend);
     if (backend == Backend::automatic) {
       reason = api::why_none_serves(valid, nullptr);
     }
@@ -94,7 +94,7 @@ Backend backend_of(Module module, const Problem& problem) {
 
 void attention_forward(const Problem& problem, const ForwardOutputs& outputs, Backend backend) {
   run_guarded([&] {
-    const Problem valid = api::validated(problem);
+    const Problem valid = api::validated(problem, backend);
     api::validate_forward(valid, outputs);
     if (!has_queries(valid)) {
       return;
@@ -106,7 +106,7 @@ void attention_forward(const Problem& problem, const ForwardOutputs& outputs, Ba
 
 void attention_backward(const Problem& problem, const BackwardTensors& tensors, Backend backend) {
   run_guarded([&] {
-    const Problem valid = api::validated(problem);
+    const Problem valid = api::validated(problem, backend);
     api::validate_backward(valid, tensors);
     if (!has_queries(valid)) {
       reference::backward(valid, tensors);  // nobody asked: every gradient is written as zero

@@ -7,6 +7,7 @@
 #include "api/validate_parts.h"
 #include "core/dtype.h"
 #include "core/sequences.h"
+#include "gpu/pointers.h"
 #include "program/check.h"
 
 namespace regard::api {
@@ -79,7 +80,14 @@ void check_has_backward(const Problem& problem) {
 
 }  // namespace
 
-Problem validated(const Problem& problem) {
+Problem validated(const Problem& problem) { return validated(problem, Backend::automatic); }
+
+Problem validated(const Problem& problem, Backend backend) {
+  const bool is_on_gpu = backend == Backend::cuda;
+  if (const std::string reason = is_on_gpu ? gpu::why_host_cannot_read(problem) : "";
+      !reason.empty()) {
+    fail(reason);
+  }
   check_operands(problem);
   check_scalars(problem);
   check_chunks(problem);
@@ -92,7 +100,9 @@ Problem validated(const Problem& problem) {
   if (resolved.scale == 0.0f) {
     resolved.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(problem.q.dim)));
   }
-  program::check_programs(resolved);
+  if (!is_on_gpu || gpu::host_reads_program_tensors(problem)) {
+    program::check_programs(resolved);
+  }
   return resolved;
 }
 

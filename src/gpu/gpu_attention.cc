@@ -1,11 +1,12 @@
 #include "gpu/gpu_attention.h"
 
-#include <initializer_list>
+#include <array>
 
 #include "gpu/driver/cuda_driver.h"
 #include "gpu/jit/nvrtc.h"
 #include "gpu/launch/attn_fwd_mma.h"
 #include "gpu/plan/attn_fwd_mma.h"
+#include "gpu/pointers.h"
 #include "regard/cuda.h"
 #include "regard/error.h"
 
@@ -29,33 +30,6 @@ bool cuda_deterministic() noexcept { return chosen_determinism; }
 
 namespace gpu {
 namespace {
-
-constexpr int kNoDevice = -1;
-
-// Ordinal of the GPU that can read `pointer`; kNoDevice for memory that the driver does not know.
-int device_of(const CudaDriver& driver, const void* pointer) {
-  int ordinal = kNoDevice;
-  const auto address = static_cast<CudaPointer>(reinterpret_cast<uintptr_t>(pointer));
-  const bool is_known = driver.pointer_get_attribute(&ordinal, kPointerDeviceOrdinal, address) == 0;
-  return is_known ? ordinal : kNoDevice;
-}
-
-struct NamedPointer {
-  const char* name;
-  const void* data;
-};
-
-// Why the pointers do not all lie where GPU `device` reads them; null ones are not looked at.
-std::string why_unreadable(const CudaDriver& driver, int device,
-                           std::initializer_list<NamedPointer> pointers) {
-  for (const auto& [name, data] : pointers) {
-    if (data != nullptr && device_of(driver, data) != device) {
-      return std::string(name) + " does not lie in the memory of GPU " + std::to_string(device) +
-             ", where q is; copy it there";
-    }
-  }
-  return "";
-}
 
 void make_context_current(const CudaDriver& driver, int ordinal) {
   CudaDevice device = 0, current_device = 0;
@@ -92,12 +66,19 @@ std::string why_unsupported_cuda(const Problem& problem) {
   if (!reason.empty()) {
     return reason;
   }
-  return why_unreadable(*driver, ordinal,
-                        {{"k", problem.k.data},
-                         {"v", problem.v.data},
-                         {"alibi.slopes", problem.alibi.slopes},
-                         {"documents.q_offsets", problem.documents.q_offsets},
-                         {"documents.k_offsets", problem.documents.k_offsets}});
+  const std::array<NamedPointer, 10> pointers = {{
+      {"k", problem.k.data},
+      {"v", problem.v.data},
+      {"mask", problem.mask.data},
+      {"bias", problem.bias.data},
+      {"alibi.slopes", problem.alibi.slopes},
+      {"sink.logits", problem.sink.logits},
+      {"documents.q_offsets", problem.documents.q_offsets},
+      {"documents.k_offsets", problem.documents.k_offsets},
+      {"pages.table", problem.pages.table},
+      {"block_mask.row_offsets", problem.block_mask.row_offsets},
+  }};
+  return why_unreadable(*driver, ordinal, pointers);
 }
 
 void forward_cuda(const Problem& problem, const ForwardOutputs& outputs) {
@@ -107,7 +88,8 @@ void forward_cuda(const Problem& problem, const ForwardOutputs& outputs) {
     throw Error(ErrorCode::unsupported, reason);
   }
   const int ordinal = device_of(*driver, problem.q.data);
-  reason = why_unreadable(*driver, ordinal, {{"o", outputs.o.data}, {"lse", outputs.lse.data}});
+  const std::array<NamedPointer, 2> results = {{{"o", outputs.o.data}, {"lse", outputs.lse.data}}};
+  reason = why_unreadable(*driver, ordinal, results);
   if (!reason.empty()) {
     throw Error(ErrorCode::invalid_argument, reason);
   }

@@ -50,6 +50,7 @@ struct CudaDriver {
 inline constexpr int kComputeCapabilityMajor = 75;
 inline constexpr int kComputeCapabilityMinor = 76;
 inline constexpr int kPointerMemoryType = 2;
+inline constexpr int kPointerIsManaged = 8;
 inline constexpr int kPointerDeviceOrdinal = 9;
 inline constexpr int kMaxDynamicSharedBytes = 8;
 // Value of kPointerMemoryType.
