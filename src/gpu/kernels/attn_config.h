@@ -44,6 +44,11 @@ struct AttnConfig {
     return has_mask || bias != BiasFormat::none || has_score_program || has_mask_program;
   }
 
+  // Whether a score is computed from memory that only pairs of the problem have.
+  constexpr bool reads_pairs() const {
+    return has_mask || bias != BiasFormat::none || has_block_mask;
+  }
+
   constexpr int num_threads() const { return 32 * num_warps; }
   // 16-row tiles that each warp owns.
   constexpr int row_tiles() const { return block_q / (16 * num_warps); }

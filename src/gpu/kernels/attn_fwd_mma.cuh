@@ -41,16 +41,16 @@ REGARD_DEVICE RowBlock row_block(const AttnFwdParams& p) {
   block.first_query = (num_blocks_x() - 1 - block_x()) * kCfg.block_q;
   const int end = block.first_query + kCfg.block_q;
   const int last = (end < sequence.q_len ? end : sequence.q_len) - 1;
-  block.keys = {key_limits<kCfg>(p, sequence, block.first_query).lo,
-                key_limits<kCfg>(p, sequence, last).hi};
+  block.keys = {key_limits<kCfg>(p, block.head, block.first_query).lo,
+                key_limits<kCfg>(p, block.head, last).hi};
   return block;
 }
 
 // Products to scores of keys first_key .. first_key + block_k; what a row does not see: -infinity.
-template <AttnConfig kCfg>
+// kIsClear: every row sees every key as far as limits and block mask go.
+template <AttnConfig kCfg, bool kIsClear>
 REGARD_DEVICE void finish_scores(ScoreTile<kCfg>& scores, const AttnFwdParams& p,
                                  const RowBlock& block, int first_key) {
-  const Sequence& sequence = block.head.sequence;
   const int lane = thread_in_block() % 32;
   const int first_row = block.first_query + first_row_of_warp<kCfg>() + lane / 4;
   const int first_col = first_key + lane % 4 * 2;
@@ -59,38 +59,31 @@ REGARD_DEVICE void finish_scores(ScoreTile<kCfg>& scores, const AttnFwdParams& p
     REGARD_UNROLL
     for (int r = 0; r < 2; ++r) {
       const int query = first_row + t * 16 + r * 8;
-      const KeyLimits keys = key_limits<kCfg>(p, sequence, query);
+      const bool is_row = !kCfg.reads_pairs() || query < block.head.sequence.q_len;
+      const KeyLimits keys = is_row ? key_limits<kCfg>(p, block.head, query) : KeyLimits{0, 0};
       REGARD_UNROLL
       for (int i = 0; i < kCfg.block_k / 4; ++i) {
         const int key = first_col + i / 2 * 8 + i % 2;
         float& score = scores[t][i / 2][2 * r + i % 2];
-        score = pair_score<kCfg>(p, block.head, query, key, score).log2;
-        score = key >= keys.lo && key < keys.hi ? score : -infinity();
+        score = pair_score<kCfg>(p, block.head, query, key, score, kIsClear || keys.contain(key),
+                                 kIsClear ? Listing::full : Listing::mixed)
+                    .log2;
       }
     }
   }
 }
 
-// The same where every row sees every key and positions do not count.
+// Whether every query of the block sees keys first_key .. first_key + block_k, as far as limits and
+// block mask go.
 template <AttnConfig kCfg>
-REGARD_DEVICE void finish_full_scores(ScoreTile<kCfg>& scores, const AttnFwdParams& p,
-                                      const Head& head) {
-  REGARD_UNROLL
-  for (int t = 0; t < kCfg.row_tiles(); ++t) {
-    REGARD_UNROLL
-    for (int i = 0; i < kCfg.block_k / 2; ++i) {
-      float& score = scores[t][i / 4][i % 4];
-      score = pair_score<kCfg>(p, head, 0, 0, score).log2;
-    }
+REGARD_DEVICE bool is_clear(const AttnFwdParams& p, const RowBlock& block, int first_key) {
+  if constexpr (kCfg.has_block_mask) {
+    return false;
   }
-}
-
-// Whether every query of the block sees keys first_key .. first_key + block_k.
-template <AttnConfig kCfg>
-REGARD_DEVICE bool is_full(const AttnFwdParams& p, const RowBlock& block, int first_key) {
   const int last = block.first_query + kCfg.block_q - 1;
-  return first_key >= key_limits<kCfg>(p, block.head.sequence, last).lo &&
-         first_key + kCfg.block_k <= key_limits<kCfg>(p, block.head.sequence, block.first_query).hi;
+  return (!kCfg.reads_pairs() || last < block.head.sequence.q_len) &&
+         first_key >= key_limits<kCfg>(p, block.head, last).lo &&
+         first_key + kCfg.block_k <= key_limits<kCfg>(p, block.head, block.first_query).hi;
 }
 
 template <AttnConfig kCfg>
@@ -189,10 +182,10 @@ REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) 
     } else {
       close_copies<kCfg>();  // an empty group: the wait below counts
     }
-    if (!kCfg.has_alibi && is_full<kCfg>(p, block, key)) {
-      finish_full_scores<kCfg>(scores, p, block.head);
+    if (is_clear<kCfg>(p, block, key)) {
+      finish_scores<kCfg, true>(scores, p, block, key);
     } else {
-      finish_scores<kCfg>(scores, p, block, key);
+      finish_scores<kCfg, false>(scores, p, block, key);
     }
     update_softmax<kCfg>(rows, scores, out);  // lines 9, 10: max, P, sum; rescale O
     await_copies<kCfg, 1>();                  // V is here, the next K may be under way

@@ -127,6 +127,18 @@ REGARD_DEVICE unsigned pack(float low, float high) {
   return packed;
 }
 
+// One 16-bit element.
+template <bool kIsBf16>
+REGARD_DEVICE float f32_from_bits(unsigned bits) {
+  if constexpr (kIsBf16) {
+    return __uint_as_float(bits << 16);
+  } else {
+    float value;
+    asm("{ .reg .b16 h; cvt.u16.u32 h, %1; cvt.f32.f16 %0, h; }" : "=f"(value) : "r"(bits));
+    return value;
+  }
+}
+
 // 2^x, relative error 2^-22; 0 for -infinity.
 REGARD_DEVICE float exp2_fast(float x) {
   float y;

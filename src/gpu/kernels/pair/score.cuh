@@ -5,39 +5,91 @@
 
 #include "attn_config.h"
 #include "attn_params.h"
+#include "pair/block_mask.cuh"
 #include "pair/limits.cuh"
 #include "platform.cuh"
+#include "programs.cuh"
 
 namespace regard::gpu {
 
-inline constexpr float kLog2E = 1.4426950408889634f;
-
-// One query head of one sequence.
-struct Head {
-  Sequence sequence;
-  int index, kv_index;
-  float alibi_slope;  // of has_alibi
-};
-
-template <AttnConfig kCfg>
-REGARD_DEVICE Head head_at(const ProblemParams& p, const Sequence& sequence, int index) {
-  Head head{sequence, index, index / p.heads_per_kv_head, 0.0f};
-  if constexpr (kCfg.has_alibi) {
-    head.alibi_slope = load_global(p.slopes + index + sequence.batch * p.slopes_stride_batch);
-  }
-  return head;
-}
-
 struct PairScore {
   float log2;   // score * log2(e): exp2 of it is the weight; -infinity where the pair is masked
-  float slope;  // d score / d (q . k)
+  float slope;  // d score / d (q . k); of a masked pair any number
 };
 
-// The score of a pair within the key limits, which are the caller's to apply. `query` and `key`
-// count from the sequence's first. What a caller does not use of the result costs nothing.
+REGARD_DEVICE ProgramPair program_pair(const ProblemParams& p, const Head& head, int query, int key,
+                                       bool is_packed) {
+  const Sequence& sequence = head.sequence;
+  return {sequence.batch,
+          head.index,
+          p.first_query + query,
+          key,
+          p.first_query + sequence.q_len,
+          sequence.k_len,
+          is_packed ? sequence.index : 0};
+}
+
+// Element of a mask or bias, which count queries and keys over the whole row.
+REGARD_DEVICE long long pair_element(const PairTensorView& view, const Head& head, int query,
+                                     int key) {
+  const Sequence& sequence = head.sequence;
+  return sequence.batch * view.stride_batch + head.index * view.stride_head +
+         (sequence.q_begin + query) * view.stride_q + (sequence.k_begin + key) * view.stride_k;
+}
+
+template <BiasFormat kFormat>
+REGARD_DEVICE float load_bias(const void* data, long long element) {
+  if constexpr (kFormat == BiasFormat::f32) {
+    return load_global(static_cast<const float*>(data) + element);
+  } else {
+    return f32_from_bits<kFormat == BiasFormat::bf16>(
+        load_global(static_cast<const unsigned short*>(data) + element));
+  }
+}
+
+// In units of log2. A bias of -infinity masks; a finite one never does, also where the product
+// overflows.
+template <AttnConfig kCfg>
+REGARD_DEVICE float bias_log2(const ProblemParams& p, const Head& head, int query, int key) {
+  constexpr float kLowest = -3.40282347e38f;
+  const float bias = load_bias<kCfg.bias>(p.bias.data, pair_element(p.bias, head, query, key));
+  const float scaled = bias * kLog2E;
+  return bias != -infinity() && scaled < kLowest ? kLowest : scaled;
+}
+
+// Whether the masks beside the limits let the pair through.
+template <AttnConfig kCfg>
+REGARD_DEVICE bool masks_allow(const ProblemParams& p, const Head& head, int query, int key,
+                               Listing listing) {
+  if constexpr (kCfg.has_mask) {
+    const auto* mask = static_cast<const unsigned char*>(p.mask.data);
+    if (load_global(mask + pair_element(p.mask, head, query, key)) == 0) {
+      return false;
+    }
+  }
+  if constexpr (kCfg.has_block_mask) {
+    listing = listing == Listing::mixed ? listing_of_pair(p, head, query, key) : listing;
+    if (listing == Listing::hidden) {
+      return false;
+    }
+    if (listing == Listing::full) {
+      return true;
+    }
+  }
+  if constexpr (kCfg.has_mask_program) {
+    return mask_program(p, program_pair(p, head, query, key, kCfg.is_packed));
+  }
+  return true;
+}
+
+// The score of a pair. `is_inside`: the pair exists and is within the key limits; of another one
+// nothing is read and the score is -infinity. `listing`: what the caller knows from the block mask.
+// `query` and `key` count from the sequence's first. What a caller does not use of the result costs
+// nothing.
 template <AttnConfig kCfg>
 REGARD_DEVICE PairScore pair_score(const ProblemParams& p, const Head& head, int query, int key,
-                                   float product) {
+                                   float product, bool is_inside,
+                                   Listing listing = Listing::mixed) {
   PairScore score{product * p.score_factor, p.scale};
   if constexpr (kCfg.has_softcap) {  // tanh(x) = 1 - 2 / (e^2x + 1)
     const float tanh =
@@ -45,10 +97,24 @@ REGARD_DEVICE PairScore pair_score(const ProblemParams& p, const Head& head, int
     score.log2 = p.softcap_log2 * tanh;
     score.slope *= 1.0f - tanh * tanh;
   }
+  if constexpr (kCfg.has_score_program) {
+    constexpr float kLn2 = 0.69314718055994531f;
+    const float capped = kCfg.has_softcap ? score.log2 * kLn2 : product * p.scale;
+    const ProgramScore result =
+        score_program(p, program_pair(p, head, query, key, kCfg.is_packed), capped);
+    score.log2 = result.score * kLog2E;
+    score.slope *= result.slope;
+  }
+  if constexpr (kCfg.bias != BiasFormat::none) {
+    score.log2 += is_inside ? bias_log2<kCfg>(p, head, query, key) : 0.0f;
+  }
   if constexpr (kCfg.has_alibi) {
     const int distance = query + head.sequence.k_len - head.sequence.q_len - key;
     score.log2 -=
         kLog2E * head.alibi_slope * static_cast<float>(distance < 0 ? -distance : distance);
+  }
+  if (!is_inside || !masks_allow<kCfg>(p, head, query, key, listing)) {
+    score.log2 = -infinity();
   }
   return score;
 }
