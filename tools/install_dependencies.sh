@@ -9,7 +9,7 @@ packages=(
   libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev
   python3 python3-pip dict-devil                 # demo: model and text
 )
-[ "${1:-}" = "--lint" ] && packages+=(clang clang-format clang-tidy)
+[ "${1:-}" = "--lint" ] && packages+=(clang clang-format clang-tidy clang-19) # 19: kernels for AMD
 
 missing=()
 for package in "${packages[@]}"; do

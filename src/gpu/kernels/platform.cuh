@@ -3,7 +3,9 @@
 // the tests provide), so that the kernels' own text runs without a GPU.
 #pragma once
 
-#if defined(__CUDACC__)
+#if defined(__HIP__)
+#include "platform_hip.cuh"
+#elif defined(__CUDACC__)
 #include "platform_cuda.cuh"
 #else
 #include "platform_host.h"

@@ -1,0 +1,16 @@
+// Every kernel's text for AMD GPUs, header-free: that it compiles is the test.
+#include "attn_fwd_mma.cuh"
+
+using namespace regard::gpu;
+
+#define REGARD_KERNEL(stem, Params, name, ...)                               \
+  extern "C" __global__ void stem##_##name(const Params params) {            \
+    extern __attribute__((shared)) unsigned short shared_##stem##_##name[];  \
+    stem<AttnConfig __VA_ARGS__>(params, shared_##stem##_##name);            \
+  }
+
+REGARD_KERNEL(attn_fwd_mma, AttnFwdParams, causal,
+              {.head_dim = 64, .value_dim = 64, .block_q = 64, .block_k = 64, .has_limits = true})
+REGARD_KERNEL(attn_fwd_mma, AttnFwdParams, softcap,
+              {.element = Element::bf16, .head_dim = 128, .value_dim = 128, .block_q = 64,
+               .block_k = 32, .has_softcap = true, .has_alibi = true, .is_packed = true})
