@@ -8,12 +8,13 @@ LAUNCHER := $(if $(shell command -v ccache),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache
 MODEL := $(CACHE)/models/SmolLM2-135M-Instruct.Q4_1.gguf
 DEMO_DATA := $(CACHE)/data/devils_dictionary.jsonl
 
-.PHONY: help demo demo-from-scratch test build program install bench bench-train format format-check lint dependencies clean
+.PHONY: help demo demo-from-scratch test test-gpu build program install bench bench-train format format-check lint dependencies clean
 
 help:
 	@echo "make demo                fine-tune SmolLM2-135M on The Devil's Dictionary (about 3 minutes, after a build)"
 	@echo "make demo-from-scratch   train a tiny model from random weights (needs no download)"
 	@echo "make test                build everything and run every test"
+	@echo "make test-gpu            the tests that need an NVIDIA GPU; elsewhere they say so and are skipped"
 	@echo "make program             build build/release/bin/regard and build/release/lib/libregard.so"
 	@echo "make install PREFIX=DIR  install the library, headers, CMake and pkg-config files and the program"
 	@echo "make bench               time the attention kernels;  make bench-train  time a training step"
@@ -48,6 +49,10 @@ demo-from-scratch: program $(DEMO_DATA)
 test: build
 	@ctest --preset release -j $(JOBS)
 
+# One GPU, one test at a time: they share it.
+test-gpu: build
+	@ctest --preset release -L gpu -j 1 --verbose
+
 install: program
 	@cmake --install $(BUILD) --prefix $(PREFIX)
 
@@ -57,7 +62,7 @@ bench: build
 bench-train: program $(MODEL) $(DEMO_DATA)
 	@tools/bench_train.sh $(BUILD)/bin/regard
 
-SOURCES = $(shell git ls-files '*.h' '*.cc')
+SOURCES = $(shell git ls-files '*.h' '*.cc' '*.cuh')
 format:
 	@clang-format -i $(SOURCES)
 format-check:
