@@ -51,6 +51,11 @@ struct Arguments {
 
 // LSE [B, G*H, M], natural logarithm; head g*H + h.
 //
+// `out` has the dtype of q, or another one (xFormers' output_dtype): f32, f16 or bf16, as `grad`
+// has then too. Such a call computes in f32 on copies of its operands. So do calls over groups
+// whose heads lie unevenly in memory where dropout, or the gradient of a bias that heads share,
+// counts them all together.
+//
 // All functions throw Error(invalid_argument) for tensors and masks that do not fit each other and
 // Error(unsupported) where no back end serves the call.
 REGARD_API void memory_efficient_attention(const Arguments& arguments, const Tensor& out);

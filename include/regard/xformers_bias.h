@@ -56,16 +56,21 @@ class REGARD_API BandMask : public AttentionBias {
   Band band_;
 };
 
+class LowerTriangularMaskWithTensorBias;
+class LowerTriangularFromBottomRightLocalAttentionMask;
+
 // j <= i
 class REGARD_API LowerTriangularMask : public BandMask {
  public:
   LowerTriangularMask() : BandMask({.causal = Causal::upper_left}) {}
+  LowerTriangularMaskWithTensorBias add_bias(const BiasTensor& bias) const;
 };
 
 // j <= i + Mk - Mq
 class REGARD_API LowerTriangularFromBottomRightMask : public BandMask {
  public:
   LowerTriangularFromBottomRightMask() : BandMask({.causal = Causal::lower_right}) {}
+  LowerTriangularFromBottomRightLocalAttentionMask make_local_attention(int64_t window_size) const;
 };
 
 // i + Mk - Mq - W < j <= i + Mk - Mq; W is 1 or more.

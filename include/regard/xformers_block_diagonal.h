@@ -16,7 +16,8 @@ using Lengths = std::span<const int32_t>;
 // keys from k_starts[b] (without k_lengths: up to k_starts[b+1]).
 struct Blocks {
   std::vector<int32_t> q_offsets{0}, k_starts, k_lengths;
-  int64_t num_keys = 0;  // that k and v must have
+  int64_t num_keys = 0;                // that k and v must have
+  std::vector<int64_t> batch_sizes{};  // of the tensors that blocks were made of; empty = all 1
   int32_t count() const { return static_cast<int32_t>(q_offsets.size()) - 1; }
   int64_t num_queries_of(int32_t block) const;
   int64_t num_keys_of(int32_t block) const;
@@ -28,8 +29,16 @@ class REGARD_API BlockDiagonal : public AttentionBias {
   float value(const Problem& shape, const ScorePlace& at) const override;
   const Blocks& blocks() const { return blocks_; }
 
+  // The parts of a packed tensor [1, sum of queries (or keys), H, K]: views, no copies, of the
+  // tensors that from_tensor_list was given, or one a block. `split` where both sides are cut
+  // alike.
+  std::vector<View> split(const View& packed) const;
+  std::vector<View> split_queries(const View& packed) const;
+  std::vector<View> split_kv(const View& packed) const;
+
  protected:
   BlockDiagonal(Blocks blocks, Band band);
+  const Band& band() const { return band_; }
 
  private:
   Blocks blocks_;
@@ -47,6 +56,9 @@ class REGARD_API BlockDiagonalMask : public BlockDiagonal {
   static BlockDiagonalMask from_seqlens(Lengths q_seqlen, Lengths kv_seqlen = {});
   // Views [B_i, M_i, H, K] laid one behind another become B_i blocks of M_i each.
   static BlockDiagonalMask from_tensor_list(std::span<const View> tensors);
+  static BlockDiagonalMask from_tensor_lists_qkv(std::span<const View> tensors_q,
+                                                 std::span<const View> tensors_k,
+                                                 std::span<const View> tensors_v = {});
 
   BlockDiagonalCausalMask make_causal() const;
   BlockDiagonalCausalFromBottomRightMask make_causal_from_bottomright() const;
@@ -54,13 +66,8 @@ class REGARD_API BlockDiagonalMask : public BlockDiagonal {
   BlockDiagonalCausalLocalAttentionFromBottomRightMask make_local_attention_from_bottomright(
       int64_t window_size) const;
 
-  // The parts of a packed tensor [1, sum of queries, H, K], as from_tensor_list was given them (or
-  // one a block): views, no copies.
-  std::vector<View> split(const View& packed) const;
-
  private:
   explicit BlockDiagonalMask(Blocks blocks) : BlockDiagonal(std::move(blocks), {}) {}
-  std::vector<int64_t> batch_sizes_;
 };
 
 // j <= i in each block.
@@ -95,12 +102,25 @@ class REGARD_API BlockDiagonalCausalLocalAttentionFromBottomRightMask : public B
   BlockDiagonalCausalLocalAttentionFromBottomRightMask(Blocks blocks, int64_t window_size);
 };
 
+// What make_paged gives: regard/xformers_paged.h.
+struct PageTable;
+class PagedBlockDiagonalPaddedKeysMask;
+class PagedBlockDiagonalCausalWithOffsetPaddedKeysMask;
+class PagedBlockDiagonalCausalLocalPaddedKeysMask;
+class PagedBlockDiagonalGappyKeysMask;
+class PagedBlockDiagonalCausalWithOffsetGappyKeysMask;
+class BlockDiagonalLocalAttentionPaddedKeysMask;
+
 // A cache of `kv_padding` keys a block, of which block b uses the first kv_seqlen[b]; k and v are
 // [1, blocks * kv_padding, H, K].
 class REGARD_API BlockDiagonalPaddedKeysMask : public BlockDiagonal {
  public:
   static BlockDiagonalPaddedKeysMask from_seqlens(Lengths q_seqlen, int32_t kv_padding,
                                                   Lengths kv_seqlen);
+  // The same lengths over pages, whose number takes the place of kv_padding.
+  PagedBlockDiagonalPaddedKeysMask make_paged(const PageTable& pages) const;
+  BlockDiagonalLocalAttentionPaddedKeysMask make_local_attention(int64_t window_left,
+                                                                 int64_t window_right) const;
 
  private:
   explicit BlockDiagonalPaddedKeysMask(Blocks blocks) : BlockDiagonal(std::move(blocks), {}) {}
@@ -112,6 +132,7 @@ class REGARD_API BlockDiagonalCausalWithOffsetPaddedKeysMask : public BlockDiago
   static BlockDiagonalCausalWithOffsetPaddedKeysMask from_seqlens(Lengths q_seqlen,
                                                                   int32_t kv_padding,
                                                                   Lengths kv_seqlen);
+  PagedBlockDiagonalCausalWithOffsetPaddedKeysMask make_paged(const PageTable& pages) const;
 
  private:
   explicit BlockDiagonalCausalWithOffsetPaddedKeysMask(Blocks blocks);
@@ -127,6 +148,7 @@ class REGARD_API BlockDiagonalLocalAttentionPaddedKeysMask : public BlockDiagona
                                                                       int64_t window_right);
 
  private:
+  friend class BlockDiagonalPaddedKeysMask;
   BlockDiagonalLocalAttentionPaddedKeysMask(Blocks blocks, Window window);
 };
 
@@ -137,6 +159,7 @@ class REGARD_API BlockDiagonalCausalLocalAttentionPaddedKeysMask : public BlockD
                                                                             int32_t kv_padding,
                                                                             Lengths kv_seqlen,
                                                                             int64_t window_size);
+  PagedBlockDiagonalCausalLocalPaddedKeysMask make_paged(const PageTable& pages) const;
 
  private:
   BlockDiagonalCausalLocalAttentionPaddedKeysMask(Blocks blocks, int64_t window_size);
@@ -148,6 +171,11 @@ class REGARD_API BlockDiagonalGappyKeysMask : public BlockDiagonal {
  public:
   static BlockDiagonalGappyKeysMask from_seqlens(Lengths q_seqlen, Lengths kv_seqstarts,
                                                  Lengths kv_seqlen);
+  // Keys that lie in separate blocks of `notional_padding`, a multiple of the page size, over
+  // pages: block b, which starts at kv_seqstarts[b], does so at row kv_seqstarts[b] - b *
+  // notional_padding of its pages.
+  PagedBlockDiagonalGappyKeysMask make_paged(const PageTable& pages,
+                                             int64_t notional_padding) const;
 
  private:
   explicit BlockDiagonalGappyKeysMask(Blocks blocks) : BlockDiagonal(std::move(blocks), {}) {}
@@ -159,6 +187,8 @@ class REGARD_API BlockDiagonalCausalWithOffsetGappyKeysMask : public BlockDiagon
   static BlockDiagonalCausalWithOffsetGappyKeysMask from_seqlens(Lengths q_seqlen,
                                                                  Lengths kv_seqstarts,
                                                                  Lengths kv_seqlen);
+  PagedBlockDiagonalCausalWithOffsetGappyKeysMask make_paged(const PageTable& pages,
+                                                             int64_t notional_padding) const;
 
  private:
   explicit BlockDiagonalCausalWithOffsetGappyKeysMask(Blocks blocks);
@@ -167,7 +197,7 @@ class REGARD_API BlockDiagonalCausalWithOffsetGappyKeysMask : public BlockDiagon
 // Gappy keys, and i - left <= j - (Mk - Mq) <= i + right.
 class REGARD_API BlockDiagonalLocalAttentionFromBottomRightGappyKeysMask : public BlockDiagonal {
  public:
-  static BlockDiagonalLocalAttentionFromBottomRightGappyKeysMask from_seqlens_local(
+  static BlockDiagonalLocalAttentionFromBottomRightGappyKeysMask from_seqlens_local_gappy(
       Lengths q_seqlen, Lengths kv_seqstarts, Lengths kv_seqlen, int64_t window_left,
       int64_t window_right);
 

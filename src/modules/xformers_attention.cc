@@ -4,6 +4,7 @@
 
 #include "core/dtype.h"
 #include "modules/xformers_checks.h"
+#include "modules/xformers_staging.h"
 #include "regard/modules.h"
 #include "regard/xformers.h"
 
@@ -11,9 +12,6 @@ namespace regard::xformers {
 namespace {
 
 std::string text(int64_t value) { return std::to_string(value); }
-
-// Keys and values that the heads of a group read together.
-bool is_expanded(const Tensor& tensor) { return tensor.heads > 1 && tensor.stride_head == 0; }
 
 // Heads g*H + h then have one stride.
 bool has_even_heads(const Tensor& tensor, bool is_shared) {
@@ -82,12 +80,6 @@ Grouping grouping_of(const Arguments& arguments, std::initializer_list<const Ten
     }
     grouping.is_whole = grouping.is_whole && has_even_heads(*tensor, grouping.shares_keys);
   }
-  if (!grouping.is_whole && arguments.p > 0.0f) {
-    // One call a group would draw the same mask for all groups.
-    refuse("dropout " + std::to_string(arguments.p) +
-           " with groups whose heads are not evenly spaced (stride_group != heads * stride_head): "
-           "lay the heads of [B, M, G, H, K] side by side");
-  }
   return grouping;
 }
 
@@ -125,11 +117,119 @@ void for_each_call(const Grouping& grouping, const Work& work) {
   }
 }
 
+// One call a group would draw the same dropout mask for all groups, and write a bias gradient that
+// is theirs together once for each.
+bool needs_one_call(const Arguments& arguments, const BiasGradient& d_bias) {
+  return arguments.p > 0.0f || (d_bias.data != nullptr && d_bias.stride_head == 0);
+}
+
+// The dtypes to compute in: f32 where 16-bit operands have an output of another dtype, so that it
+// is rounded once. What is f8 is the engine's to judge.
+struct Formats {
+  DType operands, output;
+};
+
+Formats formats_of(const Arguments& arguments, const Tensor& out) {
+  const DType dtype = arguments.q.dtype;
+  const bool has_f8 = dtype == DType::f8_e4m3 || out.dtype == DType::f8_e4m3;
+  return has_f8 || dtype == out.dtype ? Formats{dtype, out.dtype} : Formats{DType::f32, DType::f32};
+}
+
+bool needs_staging(const Arguments& arguments, const Grouping& grouping, const Tensor& out,
+                   const BiasGradient& d_bias) {
+  const Formats formats = formats_of(arguments, out);
+  return formats.operands != arguments.q.dtype || formats.output != out.dtype ||
+         (!grouping.is_whole && needs_one_call(arguments, d_bias));
+}
+
+// Copies of valid operands.
+Arguments staged_arguments(const Arguments& arguments, const Grouping& grouping, DType dtype,
+                           Staging& staging) {
+  for_each_call(grouping, [&](int64_t group) {
+    (void)why_unsupported(Backend::cpu_tiled, problem_of(arguments, grouping, group));
+  });
+  Arguments staged = arguments;
+  staged.q = staging.copy_of(arguments.q, dtype);
+  staged.k = staging.copy_of(arguments.k, dtype, grouping.shares_keys);
+  staged.v = staging.copy_of(arguments.v, dtype, grouping.shares_keys);
+  return staged;
+}
+
+Tensor shape_of_out(const Arguments& arguments) {
+  Tensor out = arguments.q;
+  out.dim = arguments.v.dim;
+  return out;
+}
+
 void run_forward(const Arguments& arguments, const Tensor& out, const LseView& lse) {
   const Grouping grouping = grouping_of(arguments, {&out}, {});
+  if (needs_staging(arguments, grouping, out, {})) {
+    Staging staging;
+    const Formats formats = formats_of(arguments, out);
+    const Arguments staged = staged_arguments(arguments, grouping, formats.operands, staging);
+    check_staged("out", out, shape_of_out(arguments));
+    const Tensor staged_out = staging.scratch_of(out, formats.output);
+    run_forward(staged, staged_out, lse);
+    copy_elements(staged_out, out);
+    return;
+  }
   for_each_call(grouping, [&](int64_t group) {
     attention_forward(problem_of(arguments, grouping, group),
                       {.o = grouping.queries(out, group), .lse = lse_of(lse, arguments, group)});
+  });
+}
+
+void run_backward(const Arguments& arguments, const Tensor& grad, const Tensor& out,
+                  const LseView& lse, const Gradients& gradients);
+
+void run_staged_backward(const Arguments& arguments, const Grouping& grouping, const Tensor& grad,
+                         const Tensor& out, const LseView& lse, const Gradients& gradients) {
+  Staging staging;
+  const Formats formats = formats_of(arguments, out);
+  const Arguments staged = staged_arguments(arguments, grouping, formats.operands, staging);
+  const Tensor like = shape_of_out(arguments);
+  check_staged("grad", grad, like);
+  check_staged("out", out, like);
+  if (grad.dtype != out.dtype) {
+    refuse(std::string("grad is ") + core::name_of(grad.dtype) + " and out " +
+           core::name_of(out.dtype) + ": must be equal");
+  }
+  const bool is_shared = grouping.shares_keys;
+  check_staged("dq", gradients.dq, arguments.q);
+  check_staged("dk", gradients.dk, arguments.k, is_shared);
+  check_staged("dv", gradients.dv, arguments.v, is_shared);
+  Gradients written = gradients;
+  written.dq = staging.scratch_of(gradients.dq, gradients.dq.dtype);
+  written.dk = staging.scratch_of(gradients.dk, gradients.dk.dtype, is_shared);
+  written.dv = staging.scratch_of(gradients.dv, gradients.dv.dtype, is_shared);
+  run_backward(staged, staging.copy_of(grad, formats.output), staging.copy_of(out, formats.output),
+               lse, written);
+  copy_elements(written.dq, gradients.dq);
+  copy_elements(written.dk, gradients.dk);
+  copy_elements(written.dv, gradients.dv);
+}
+
+void run_backward(const Arguments& arguments, const Tensor& grad, const Tensor& out,
+                  const LseView& lse, const Gradients& gradients) {
+  const Grouping grouping =
+      grouping_of(arguments, {&grad, &out, &gradients.dq}, {&gradients.dk, &gradients.dv});
+  if (needs_staging(arguments, grouping, out, gradients.d_bias)) {
+    run_staged_backward(arguments, grouping, grad, out, lse, gradients);
+    return;
+  }
+  for_each_call(grouping, [&](int64_t group) {
+    BackwardTensors tensors;
+    tensors.o = grouping.queries(out, group);
+    tensors.lse = lse_of(lse, arguments, group);
+    tensors.d_o = grouping.queries(grad, group);
+    tensors.dq = grouping.queries(gradients.dq, group);
+    tensors.dk = grouping.keys(gradients.dk, group);
+    tensors.dv = grouping.keys(gradients.dv, group);
+    tensors.d_bias = gradients.d_bias;
+    if (tensors.d_bias.data != nullptr) {
+      tensors.d_bias.data += group * arguments.q.heads * tensors.d_bias.stride_head;
+    }
+    attention_backward(problem_of(arguments, grouping, group), tensors);
   });
 }
 
@@ -171,27 +271,7 @@ void memory_efficient_attention_partial(const Arguments& arguments, const Tensor
 void memory_efficient_attention_backward(const Arguments& arguments, const Tensor& grad,
                                          const Tensor& out, const LseView& lse,
                                          const Gradients& gradients) {
-  const Grouping grouping =
-      grouping_of(arguments, {&grad, &out, &gradients.dq}, {&gradients.dk, &gradients.dv});
-  if (!grouping.is_whole && gradients.d_bias.data != nullptr && gradients.d_bias.stride_head == 0) {
-    refuse(
-        "the gradient of a bias that broadcasts over heads, with groups whose heads are not evenly "
-        "spaced: lay the heads of [B, M, G, H, K] side by side");
-  }
-  for_each_call(grouping, [&](int64_t group) {
-    BackwardTensors tensors;
-    tensors.o = grouping.queries(out, group);
-    tensors.lse = lse_of(lse, arguments, group);
-    tensors.d_o = grouping.queries(grad, group);
-    tensors.dq = grouping.queries(gradients.dq, group);
-    tensors.dk = grouping.keys(gradients.dk, group);
-    tensors.dv = grouping.keys(gradients.dv, group);
-    tensors.d_bias = gradients.d_bias;
-    if (tensors.d_bias.data != nullptr) {
-      tensors.d_bias.data += group * arguments.q.heads * tensors.d_bias.stride_head;
-    }
-    attention_backward(problem_of(arguments, grouping, group), tensors);
-  });
+  run_backward(arguments, grad, out, lse, gradients);
 }
 
 }  // namespace regard::xformers

@@ -46,6 +46,15 @@ float BandMask::value(const Problem& shape, const ScorePlace& at) const {
   return band_.sees(shape.q.seq, shape.k.seq, at.query, at.key) ? 0.0f : kMasked;
 }
 
+LowerTriangularMaskWithTensorBias LowerTriangularMask::add_bias(const BiasTensor& bias) const {
+  return LowerTriangularMaskWithTensorBias(bias);
+}
+
+LowerTriangularFromBottomRightLocalAttentionMask
+LowerTriangularFromBottomRightMask::make_local_attention(int64_t window_size) const {
+  return LowerTriangularFromBottomRightLocalAttentionMask(window_size);
+}
+
 LowerTriangularFromBottomRightLocalAttentionMask::LowerTriangularFromBottomRightLocalAttentionMask(
     int64_t window_size)
     : BandMask(local_band(Causal::lower_right, window_size)) {}

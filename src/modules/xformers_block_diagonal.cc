@@ -1,122 +1,14 @@
-// Block-diagonal masks: where their blocks lie, and their lowering to documents.
+// Block-diagonal masks: their lowering to documents, and who makes which.
 #include "regard/xformers_block_diagonal.h"
 
 #include <limits>
 #include <string>
 #include <utility>
 
-#include "core/dtype.h"
+#include "modules/xformers_blocks.h"
 #include "modules/xformers_checks.h"
 
 namespace regard::xformers {
-namespace {
-
-std::string text(int64_t value) { return std::to_string(value); }
-
-// 0, a, a + b, ...
-std::vector<int32_t> offsets_of(const std::string& name, Lengths lengths) {
-  std::vector<int32_t> offsets{0};
-  int64_t end = 0;
-  for (const int32_t length : lengths) {
-    check_at_least(name, length, 0);
-    end += length;
-    if (end > std::numeric_limits<int32_t>::max()) {
-      refuse(name + " adds up to " + text(end) + ": at most " +
-             text(std::numeric_limits<int32_t>::max()));
-    }
-    offsets.push_back(static_cast<int32_t>(end));
-  }
-  return offsets;
-}
-
-Blocks packed(Lengths q_seqlen, Lengths kv_seqlen) {
-  const Lengths keys = kv_seqlen.empty() ? q_seqlen : kv_seqlen;
-  check_same("blocks of q_seqlen", static_cast<int64_t>(q_seqlen.size()), "of kv_seqlen",
-             static_cast<int64_t>(keys.size()));
-  Blocks blocks;
-  blocks.q_offsets = offsets_of("q_seqlen", q_seqlen);
-  blocks.k_starts = offsets_of("kv_seqlen", keys);
-  blocks.num_keys = blocks.k_starts.back();
-  return blocks;
-}
-
-Blocks padded(Lengths q_seqlen, int32_t kv_padding, Lengths kv_seqlen) {
-  check_same("blocks of q_seqlen", static_cast<int64_t>(q_seqlen.size()), "of kv_seqlen",
-             static_cast<int64_t>(kv_seqlen.size()));
-  check_at_least("kv_padding", kv_padding, 0);
-  Blocks blocks;
-  blocks.q_offsets = offsets_of("q_seqlen", q_seqlen);
-  const std::vector<int32_t> paddings(kv_seqlen.size(), kv_padding);
-  blocks.k_starts = offsets_of("kv_padding", paddings);
-  blocks.num_keys = blocks.k_starts.back();
-  blocks.k_starts.pop_back();
-  for (const int32_t length : kv_seqlen) {
-    check_at_least("kv_seqlen", length, 0);
-    if (length > kv_padding) {
-      refuse("kv_seqlen " + text(length) + " is more than kv_padding " + text(kv_padding));
-    }
-    blocks.k_lengths.push_back(length);
-  }
-  return blocks;
-}
-
-Blocks gappy(Lengths q_seqlen, Lengths kv_seqstarts, Lengths kv_seqlen) {
-  check_same("blocks of q_seqlen", static_cast<int64_t>(q_seqlen.size()), "of kv_seqlen",
-             static_cast<int64_t>(kv_seqlen.size()));
-  check_same("kv_seqstarts' entries", static_cast<int64_t>(kv_seqstarts.size()), "blocks + 1",
-             static_cast<int64_t>(kv_seqlen.size()) + 1);
-  Blocks blocks{.q_offsets = offsets_of("q_seqlen", q_seqlen),
-                .k_starts = {kv_seqstarts.begin(), kv_seqstarts.end() - 1},
-                .k_lengths = {kv_seqlen.begin(), kv_seqlen.end()},
-                .num_keys = kv_seqstarts.back()};
-  for (size_t i = 0; i < kv_seqlen.size(); ++i) {
-    check_at_least("kv_seqstarts", kv_seqstarts[i], 0);
-    check_at_least("kv_seqlen", kv_seqlen[i], 0);
-    if (int64_t{kv_seqstarts[i]} + kv_seqlen[i] > blocks.num_keys) {
-      refuse("block " + text(static_cast<int64_t>(i)) + " ends at key " +
-             text(int64_t{kv_seqstarts[i]} + kv_seqlen[i]) + " of " + text(blocks.num_keys));
-    }
-  }
-  return blocks;
-}
-
-// Bottom-right alignment of fewer keys than queries would leave rows without keys.
-Blocks with_enough_keys(Blocks blocks) {
-  for (int32_t i = 0; i < blocks.count(); ++i) {
-    if (blocks.num_keys_of(i) < blocks.num_queries_of(i)) {
-      refuse("block " + text(i) + " has " + text(blocks.num_keys_of(i)) + " keys and " +
-             text(blocks.num_queries_of(i)) +
-             " queries: from the bottom right it needs as many keys as queries or more");
-    }
-  }
-  return blocks;
-}
-
-Blocks with_reachable_keys(Blocks blocks, int64_t window_size) {
-  check_at_least("window_size", window_size, 1);
-  for (int32_t i = 0; i < blocks.count(); ++i) {
-    const int64_t num_queries = blocks.num_queries_of(i);
-    if (num_queries > 0 && num_queries - window_size >= blocks.num_keys_of(i)) {
-      refuse("block " + text(i) + " has " + text(blocks.num_keys_of(i)) + " keys and " +
-             text(num_queries) + " queries: a window of " + text(window_size) +
-             " leaves its last query without a key");
-    }
-  }
-  return blocks;
-}
-
-}  // namespace
-
-int64_t Blocks::num_queries_of(int32_t block) const {
-  const auto i = static_cast<size_t>(block);
-  return q_offsets[i + 1] - q_offsets[i];
-}
-
-int64_t Blocks::num_keys_of(int32_t block) const {
-  const auto i = static_cast<size_t>(block);
-  return k_lengths.empty() ? k_starts[i + 1] - k_starts[i] : k_lengths[i];
-}
-
 BlockDiagonal::BlockDiagonal(Blocks blocks, Band band) : blocks_(std::move(blocks)), band_(band) {}
 
 void BlockDiagonal::lower(Problem& problem) const {
@@ -149,38 +41,57 @@ BlockDiagonalMask BlockDiagonalMask::from_seqlens(Lengths q_seqlen, Lengths kv_s
   return BlockDiagonalMask(packed(q_seqlen, kv_seqlen));
 }
 
-BlockDiagonalMask BlockDiagonalMask::from_tensor_list(std::span<const View> tensors) {
-  std::vector<int32_t> lengths;
-  std::vector<int64_t> batch_sizes;
-  for (const View& tensor : tensors) {
-    batch_sizes.push_back(tensor.batch);
-    lengths.insert(lengths.end(), static_cast<size_t>(tensor.batch),
-                   static_cast<int32_t>(tensor.seq));
+std::vector<View> BlockDiagonal::split(const View& packed_tensor) const {
+  if (!blocks_.k_lengths.empty() || blocks_.q_offsets != blocks_.k_starts) {
+    refuse("split of a mask whose queries and keys are cut differently: use split_queries");
   }
-  BlockDiagonalMask mask(packed(lengths, {}));
-  mask.batch_sizes_ = std::move(batch_sizes);
-  return mask;
+  return split_queries(packed_tensor);
 }
 
-std::vector<View> BlockDiagonalMask::split(const View& packed_tensor) const {
-  check_same("the mask's queries", blocks().q_offsets.back(), "the tensor's", packed_tensor.seq);
-  std::vector<int64_t> sizes = batch_sizes_;
-  if (sizes.empty()) {
-    sizes.assign(static_cast<size_t>(blocks().count()), 1);
+std::vector<View> BlockDiagonal::split_queries(const View& packed_tensor) const {
+  return split_at(blocks_.q_offsets, blocks_.batch_sizes, packed_tensor);
+}
+
+std::vector<View> BlockDiagonal::split_kv(const View& packed_tensor) const {
+  if (!blocks_.k_lengths.empty()) {
+    refuse("split_kv of a mask with padded or gappy keys: their blocks are no parts of one row");
   }
-  std::vector<View> parts;
-  int32_t block = 0;
-  for (const int64_t size : sizes) {
-    View part = packed_tensor;
-    part.batch = size;
-    part.seq = size > 0 ? blocks().num_queries_of(block) : 0;
-    part.stride_batch = part.seq * part.stride_seq;
-    part.data = static_cast<char*>(part.data) + blocks().q_offsets[static_cast<size_t>(block)] *
-                                                    part.stride_seq * core::bytes_of(part.dtype);
-    parts.push_back(part);
-    block += static_cast<int32_t>(size);
+  return split_at(blocks_.k_starts, blocks_.batch_sizes, packed_tensor);
+}
+
+BlockDiagonalMask BlockDiagonalMask::from_tensor_list(std::span<const View> tensors) {
+  return from_tensor_lists_qkv(tensors, tensors);
+}
+
+BlockDiagonalMask BlockDiagonalMask::from_tensor_lists_qkv(std::span<const View> tensors_q,
+                                                           std::span<const View> tensors_k,
+                                                           std::span<const View> tensors_v) {
+  check_same("tensors of q", static_cast<int64_t>(tensors_q.size()), "of k",
+             static_cast<int64_t>(tensors_k.size()));
+  if (!tensors_v.empty()) {
+    check_same("tensors of k", static_cast<int64_t>(tensors_k.size()), "of v",
+               static_cast<int64_t>(tensors_v.size()));
   }
-  return parts;
+  std::vector<int64_t> batch_sizes;
+  std::vector<int32_t> q_lengths, k_lengths;
+  for (size_t i = 0; i < tensors_q.size(); ++i) {
+    const View &q = tensors_q[i], &k = tensors_k[i];
+    const std::string of = "[" + std::to_string(i) + "].";
+    check_same("tensors_q" + of + "batch", q.batch, "tensors_k" + of + "batch", k.batch);
+    if (!tensors_v.empty()) {
+      check_same("tensors_k" + of + "batch", k.batch, "tensors_v" + of + "batch",
+                 tensors_v[i].batch);
+      check_same("tensors_k" + of + "seq", k.seq, "tensors_v" + of + "seq", tensors_v[i].seq);
+    }
+    check_at_least("tensors_q" + of + "batch", q.batch, 0);
+    batch_sizes.push_back(q.batch);
+    const auto blocks = static_cast<size_t>(q.batch);
+    q_lengths.insert(q_lengths.end(), blocks, static_cast<int32_t>(q.seq));
+    k_lengths.insert(k_lengths.end(), blocks, static_cast<int32_t>(k.seq));
+  }
+  Blocks blocks = packed(q_lengths, k_lengths);
+  blocks.batch_sizes = std::move(batch_sizes);
+  return BlockDiagonalMask(std::move(blocks));
 }
 
 BlockDiagonalCausalMask BlockDiagonalMask::make_causal() const {
@@ -244,6 +155,11 @@ BlockDiagonalPaddedKeysMask BlockDiagonalPaddedKeysMask::from_seqlens(Lengths q_
   return BlockDiagonalPaddedKeysMask(padded(q_seqlen, kv_padding, kv_seqlen));
 }
 
+BlockDiagonalLocalAttentionPaddedKeysMask BlockDiagonalPaddedKeysMask::make_local_attention(
+    int64_t window_left, int64_t window_right) const {
+  return {blocks(), window_of(window_left, window_right)};
+}
+
 BlockDiagonalCausalWithOffsetPaddedKeysMask::BlockDiagonalCausalWithOffsetPaddedKeysMask(
     Blocks blocks)
     : BlockDiagonal(std::move(blocks), {.causal = Causal::lower_right}) {}
@@ -298,11 +214,9 @@ BlockDiagonalLocalAttentionFromBottomRightGappyKeysMask::
     : BlockDiagonal(std::move(blocks), {.window = window}) {}
 
 BlockDiagonalLocalAttentionFromBottomRightGappyKeysMask
-BlockDiagonalLocalAttentionFromBottomRightGappyKeysMask::from_seqlens_local(Lengths q_seqlen,
-                                                                            Lengths kv_seqstarts,
-                                                                            Lengths kv_seqlen,
-                                                                            int64_t window_left,
-                                                                            int64_t window_right) {
+BlockDiagonalLocalAttentionFromBottomRightGappyKeysMask::from_seqlens_local_gappy(
+    Lengths q_seqlen, Lengths kv_seqstarts, Lengths kv_seqlen, int64_t window_left,
+    int64_t window_right) {
   return {gappy(q_seqlen, kv_seqstarts, kv_seqlen), window_of(window_left, window_right)};
 }
 

@@ -26,7 +26,65 @@ Lengths checked_starts(Lengths starts, Lengths lengths) {
   return starts;
 }
 
+std::vector<int32_t> q_lengths_of(const Blocks& blocks) {
+  std::vector<int32_t> lengths;
+  for (int32_t block = 0; block < blocks.count(); ++block) {
+    lengths.push_back(static_cast<int32_t>(blocks.num_queries_of(block)));
+  }
+  return lengths;
+}
+
+// Rows counted from each block's first page.
+std::vector<int32_t> starts_in_pages(const Blocks& blocks, const PageTable& pages,
+                                     int64_t notional_padding) {
+  check_at_least("page_size", pages.page_size, 1);
+  check_at_least("notional_padding", notional_padding, 1);
+  if (notional_padding % pages.page_size != 0) {
+    refuse("notional_padding " + text(notional_padding) + ": must be a multiple of page_size " +
+           text(pages.page_size));
+  }
+  std::vector<int32_t> starts;
+  for (int32_t block = 0; block < blocks.count(); ++block) {
+    const int32_t start = blocks.k_starts[static_cast<size_t>(block)];
+    const int64_t begin = block * notional_padding;
+    if (start < begin || start >= begin + notional_padding) {
+      refuse("block " + text(block) + " starts at key " + text(start) + ": must lie in its " +
+             text(notional_padding) + " from " + text(begin));
+    }
+    starts.push_back(static_cast<int32_t>(start - begin));
+  }
+  return starts;
+}
+
 }  // namespace
+
+PagedBlockDiagonalPaddedKeysMask BlockDiagonalPaddedKeysMask::make_paged(
+    const PageTable& pages) const {
+  return {q_lengths_of(blocks()), blocks().k_lengths, pages};
+}
+
+PagedBlockDiagonalCausalWithOffsetPaddedKeysMask
+BlockDiagonalCausalWithOffsetPaddedKeysMask::make_paged(const PageTable& pages) const {
+  return {q_lengths_of(blocks()), blocks().k_lengths, pages};
+}
+
+PagedBlockDiagonalCausalLocalPaddedKeysMask
+BlockDiagonalCausalLocalAttentionPaddedKeysMask::make_paged(const PageTable& pages) const {
+  return {q_lengths_of(blocks()), blocks().k_lengths, pages, band().window.left + 1};
+}
+
+PagedBlockDiagonalGappyKeysMask BlockDiagonalGappyKeysMask::make_paged(
+    const PageTable& pages, int64_t notional_padding) const {
+  return {q_lengths_of(blocks()), starts_in_pages(blocks(), pages, notional_padding),
+          blocks().k_lengths, pages};
+}
+
+PagedBlockDiagonalCausalWithOffsetGappyKeysMask
+BlockDiagonalCausalWithOffsetGappyKeysMask::make_paged(const PageTable& pages,
+                                                       int64_t notional_padding) const {
+  return {q_lengths_of(blocks()), starts_in_pages(blocks(), pages, notional_padding),
+          blocks().k_lengths, pages};
+}
 
 PagedBlockDiagonal::PagedBlockDiagonal(Lengths q_seqlen, Lengths kv_seqlen, Lengths starts,
                                        const PageTable& pages, Band band)

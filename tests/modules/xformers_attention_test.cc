@@ -10,9 +10,8 @@
 #include <vector>
 
 #include "reference/attention.h"
-#include "regard/error.h"
 #include "regard/merge_attention.h"
-#include "regard/xformers.h"
+#include "tests/modules/xformers_fixture.h"
 
 namespace regard::xformers {
 namespace {
@@ -188,52 +187,72 @@ TEST(XformersGroups, EveryLayout_IsTheSameAttention) {
   }
 }
 
-TEST(XformersGroups, DropoutOverEvenHeads_IsThatOfTheCombinedHeads) {
-  GroupedRun run(kGroupedCases[1]);
+TEST(XformersGroups, Dropout_IsThatOfTheCombinedHeads) {
+  for (const GroupedCase& config : kGroupedCases) {
+    GroupedRun run(config);
+    run.arguments.p = 0.3f;
+    run.arguments.seed = 77;
+    run.run();
+    run.expect(exact_of(run.q, run.k, run.v, run.d_o, [](Problem& problem, BackwardTensors&) {
+      problem.dropout = {.probability = 0.3f, .seed = 77};
+    }));
+  }
+}
+
+// Keys that a group shares beside values of each head.
+TEST(XformersGroups, DropoutWithSharedKeysAlone_IsTheSameAttention) {
+  GroupedRun run({Order::groups_of_heads, Order::groups_of_heads, false});
+  Grouped shared(kKeys, Order::groups_of_heads, true, 2);
+  Grouped repeated(kKeys, Order::groups_of_heads, false, 2);
+  for (int64_t row = 0; row < kBatch * kKeys * kGroups; ++row) {
+    for (int64_t i = 0; i < kHeads * kDim; ++i) {
+      repeated.values[static_cast<size_t>(row * kHeads * kDim + i)] =
+          shared.values[static_cast<size_t>(row * kDim + i % kDim)];
+    }
+  }
+  run.arguments.k = shared.tensor;
   run.arguments.p = 0.3f;
   run.arguments.seed = 77;
   run.run();
-  run.expect(exact_of(run.q, run.k, run.v, run.d_o, [](Problem& problem, BackwardTensors&) {
+  run.expect(exact_of(run.q, repeated, run.v, run.d_o, [](Problem& problem, BackwardTensors&) {
     problem.dropout = {.probability = 0.3f, .seed = 77};
   }));
 }
 
 TEST(XformersGroups, BiasAndItsGradient_CountCombinedHeads) {
+  enum class Form : uint8_t { full, heads, shared };  // [B, H, M, N], [H, M, N], [M, N]
   for (const GroupedCase& config : kGroupedCases) {
-    for (const bool is_full : {true, false}) {
-      const int64_t heads = kGroups * kHeads;
-      const std::vector<float> bias =
-          random_values((is_full ? kBatch : 1) * heads * kQueries * kKeys, 9);
+    for (const Form form : {Form::full, Form::heads, Form::shared}) {
+      const int64_t scores = kQueries * kKeys, heads = kGroups * kHeads;
+      const int64_t head_stride = form == Form::shared ? 0 : scores;
+      const int64_t batch_stride = form == Form::full ? heads * scores : 0;
+      const std::vector<float> bias = random_values(
+          (form == Form::full ? kBatch : 1) * (form == Form::shared ? 1 : heads) * scores, 9);
       std::vector<float> d_bias(bias.size(), NAN), exact_bias(bias.size(), NAN);
-      const int64_t batch_stride = is_full ? heads * kQueries * kKeys : 0;
-      const TensorBias mask({bias.data(), DType::f32, batch_stride, kQueries * kKeys, kKeys, 1});
+      const TensorBias mask({bias.data(), DType::f32, batch_stride, head_stride, kKeys, 1});
       GroupedRun run(config);
       run.arguments.attn_bias = &mask;
-      run.run({d_bias.data(), batch_stride, kQueries * kKeys, kKeys, 1});
+      run.run({d_bias.data(), batch_stride, head_stride, kKeys, 1});
       run.expect(
           exact_of(run.q, run.k, run.v, run.d_o, [&](Problem& problem, BackwardTensors& tensors) {
             mask.lower(problem);
-            tensors.d_bias = {exact_bias.data(), batch_stride, kQueries * kKeys, kKeys, 1};
+            tensors.d_bias = {exact_bias.data(), batch_stride, head_stride, kKeys, 1};
           }));
       EXPECT_THAT(d_bias, Pointwise(FloatNear(1e-5f), exact_bias));
     }
   }
 }
 
-std::string refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
-    return error.what();
-  }
-  return "";
-}
-
 TEST(XformersGroups, CallsWithoutAMeaning_AreRefused) {
   GroupedRun uneven(kGroupedCases[2]);
   uneven.arguments.p = 0.1f;
-  EXPECT_THAT(refusal([&] { uneven.run(); }), HasSubstr("evenly"));
+  uneven.o.tensor.data = nullptr;
+  EXPECT_THAT(refusal([&] { uneven.run(); }), HasSubstr("out.data is null"));
+  uneven.o.tensor.data = uneven.o.values.data();
+  uneven.dk.tensor.stride_seq = 0;
+  EXPECT_THAT(refusal([&] { uneven.run(); }), HasSubstr("dk.stride_seq 0"));
+  uneven.o.tensor.dim = kDim + 1;
+  EXPECT_THAT(refusal([&] { uneven.run(); }), HasSubstr("out.dim 13"));
 
   GroupedRun shared(kGroupedCases[1]);
   shared.dk.tensor.stride_head = kDim;

@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <memory>
 #include <ostream>
@@ -16,6 +15,7 @@
 #include "core/dtype.h"
 #include "reference/attention.h"
 #include "regard/error.h"
+#include "tests/modules/xformers_fixture.h"
 #include "tests/support/attention_judge.h"
 
 namespace regard::xformers {
@@ -28,28 +28,12 @@ using regard::testing::Layout;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr float kMasked = -std::numeric_limits<float>::infinity();
-
-using Ints = std::vector<int32_t>;
-
 struct MaskCase {
   std::string name;
   std::shared_ptr<AttentionBias> mask;
   int64_t sq, sk;
   int64_t batch = 1;
 };
-
-// Batch and head broadcast; values of the f32 bias [40, 40], some of them -inf.
-BiasTensor shared_bias() {
-  static const std::vector<float> kValues = [] {
-    std::vector<float> values;
-    for (int i = 0; i < 40 * 40; ++i) {
-      values.push_back(i % 7 == 3 ? kMasked : 0.25f * static_cast<float>(i % 11) - 1.0f);
-    }
-    return values;
-  }();
-  return {kValues.data(), DType::f32, 0, 0, 40, 1};
-}
 
 template <typename Mask>
 MaskCase band(const std::string& name, int64_t sq, int64_t sk, Mask mask) {
@@ -75,13 +59,6 @@ std::vector<MaskCase> band_cases() {
       band("LowerTriangularTensor", 37, 40, LowerTriangularMaskWithTensorBias(shared_bias())),
   };
 }
-
-// Blocks of 0, 1, 13, 20 and 6 queries: 40.
-const Ints kQueries = {0, 1, 13, 20, 6};
-// With 7, 4, 13, 29 and 9 keys: 62.
-const Ints kKeys = {7, 4, 13, 29, 9};
-const Ints kFewKeys = {3, 0, 5, 1, 16};  // of caches of 16, 80 in all
-const Ints kStarts = {50, 3, 30, 9, 14, 60};
 
 std::vector<MaskCase> block_cases() {
   const auto packed = BlockDiagonalMask::from_seqlens(kQueries, kKeys);
@@ -111,15 +88,10 @@ std::vector<MaskCase> block_cases() {
              BlockDiagonalCausalWithOffsetGappyKeysMask::from_seqlens(kQueries, kStarts,
                                                                       Ints{7, 4, 13, 0, 9})),
       blocks("LocalFromBottomRightGappyKeys", 40, 60,
-             BlockDiagonalLocalAttentionFromBottomRightGappyKeysMask::from_seqlens_local(
+             BlockDiagonalLocalAttentionFromBottomRightGappyKeysMask::from_seqlens_local_gappy(
                  kQueries, kStarts, Ints{7, 4, 13, 0, 9}, 3, 1)),
   };
 }
-
-// Eight pages of 8 rows; three blocks of up to three pages.
-const Ints kTable = {5, 0, 2, 7, -1, -1, 3, 1, 6};
-const Ints kPagedQueries = {4, 1, 9}, kPagedKeys = {18, 5, 24};
-const Ints kPagedStarts = {3, 2, 7}, kGappyKeys = {18, 6, 15};
 
 std::vector<MaskCase> paged_cases() {
   const PageTable pages{kTable, 8};
@@ -258,17 +230,6 @@ TEST_P(XformersPagedMask, Forward_FollowsTheDenseBias) {
   }
 }
 
-std::vector<float> dense_of(const AttentionBias& mask, int64_t sq, int64_t sk) {
-  Problem shape;
-  shape.q = {.batch = 1, .seq = sq, .heads = 1, .dim = 1};
-  shape.k = {.batch = 1, .seq = sk, .heads = 1, .dim = 1};
-  std::vector<float> seen;
-  for (const float value : materialise(mask, shape)) {
-    seen.push_back(value == 0.0f ? 1.0f : 0.0f);
-  }
-  return seen;
-}
-
 TEST(XformersMaterialise, TwoQueriesOverFourKeys_ByHand) {
   EXPECT_THAT(dense_of(LowerTriangularMask(), 2, 4), ElementsAre(1, 0, 0, 0, 1, 1, 0, 0));
   EXPECT_THAT(dense_of(LowerTriangularFromBottomRightMask(), 2, 4),
@@ -292,16 +253,6 @@ TEST(XformersMaterialise, TwoBlocks_ByHand) {
   const Ints one = {1, 0};
   EXPECT_THAT(dense_of(BlockDiagonalPaddedKeysMask::from_seqlens(one, 2, Ints{1, 2}), 1, 4),
               ElementsAre(1, 0, 0, 0));
-}
-
-std::string refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
-    return error.what();
-  }
-  return "";
 }
 
 TEST(XformersRefusals, LengthsThatDoNotFit_AreNamed) {
@@ -356,31 +307,6 @@ TEST(XformersRefusals, PagesOutsideThePool_AreNamed) {
                 mask.lower(problem);
               }),
               HasSubstr("page 4 of 4"));
-}
-
-TEST(XformersSplit, TensorList_ComesBackAsViews) {
-  std::vector<float> values(7 * 2);
-  const View packed{.data = values.data(),
-                    .batch = 1,
-                    .seq = 7,
-                    .heads = 1,
-                    .dim = 2,
-                    .stride_batch = 14,
-                    .stride_seq = 2,
-                    .stride_head = 2};
-  View pair = packed, single = packed;
-  pair.batch = 2;
-  pair.seq = 2;
-  single.seq = 3;
-  const auto mask = BlockDiagonalMask::from_tensor_list(std::vector<View>{pair, single});
-  EXPECT_THAT(mask.blocks().q_offsets, ElementsAre(0, 2, 4, 7));
-  const std::vector<View> parts = mask.split(packed);
-  ASSERT_EQ(parts.size(), 2u);
-  EXPECT_EQ(parts[0].batch, 2);
-  EXPECT_EQ(parts[0].seq, 2);
-  EXPECT_EQ(parts[0].stride_batch, 4);
-  EXPECT_EQ(parts[1].data, values.data() + 8);
-  EXPECT_EQ(parts[1].seq, 3);
 }
 
 }  // namespace
