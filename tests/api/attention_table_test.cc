@@ -16,9 +16,6 @@
 namespace regard::testing {
 namespace {
 
-constexpr uint32_t kRandomSeed = 20240611;
-constexpr int kNumRandomCases = 2200;
-
 class AttentionTable : public ::testing::TestWithParam<AttentionCase> {
  protected:
   void TearDown() override { set_num_threads(0); }
@@ -70,19 +67,7 @@ TEST_P(AttentionTable, EveryBackend_AgreesWithReferenceAtEveryThreadCount) {
 
 std::string id_of(const ::testing::TestParamInfo<AttentionCase>& info) { return info.param.id(); }
 
-INSTANTIATE_TEST_SUITE_P(Grid, AttentionTable, ::testing::ValuesIn(grid_cases()), id_of);
-INSTANTIATE_TEST_SUITE_P(Random, AttentionTable,
-                         ::testing::ValuesIn(random_cases(kNumRandomCases, kRandomSeed)), id_of);
-INSTANTIATE_TEST_SUITE_P(Large, AttentionTable, ::testing::ValuesIn(large_cases()), id_of);
-
-std::vector<AttentionCase> all_cases() {
-  std::vector<AttentionCase> all;
-  for (const auto& cases :
-       {grid_cases(), random_cases(kNumRandomCases, kRandomSeed), large_cases()}) {
-    all.insert(all.end(), cases.begin(), cases.end());
-  }
-  return all;
-}
+INSTANTIATE_TEST_SUITE_P(Cases, AttentionTable, ::testing::ValuesIn(attention_table()), id_of);
 
 // A back end that refuses what it should serve would leave the table green.
 TEST(AttentionTableList, EveryFeatureAndGradient_IsJudgedOnTheEngine) {
@@ -90,7 +75,7 @@ TEST(AttentionTableList, EveryFeatureAndGradient_IsJudgedOnTheEngine) {
   constexpr uint32_t kJudgedElsewhere =
       core::bit(core::Feature::int8_scores) | core::bit(core::Feature::rounded_values);
   std::map<std::string, std::map<std::string, int>> judged;  // by back end and feature
-  for (const AttentionCase& config : all_cases()) {
+  for (const AttentionCase& config : attention_table()) {
     const CaseOperands operands(config);
     AttentionResults results(config, operands);
     const BackwardTensors tensors = results.tensors(operands);
@@ -130,7 +115,7 @@ TEST(AttentionTableList, EveryFeatureAndGradient_IsJudgedOnTheEngine) {
 }
 
 TEST(AttentionTableList, AllCases_AreAtLeastThreeThousandAndDistinct) {
-  const std::vector<AttentionCase> cases = all_cases();
+  const std::vector<AttentionCase> cases = attention_table();
   std::set<std::string> ids;
   for (const AttentionCase& config : cases) {
     ids.insert(config.id());

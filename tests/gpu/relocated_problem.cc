@@ -6,6 +6,7 @@
 #include <new>
 
 #include "core/dtype.h"
+#include "core/sequences.h"
 
 namespace regard::testing {
 namespace {
@@ -16,6 +17,29 @@ constexpr uint8_t kPoison = 0x7F;  // repeated: a NaN in f16, bf16 and f32
 bool is_poison(const uint8_t* bytes) {
   return std::all_of(bytes, bytes + kGuardBytes, [](uint8_t byte) { return byte == kPoison; });
 }
+
+// Keys of a whole row, as masks count them; of pages the longest sequence's.
+int64_t num_keys(const Problem& problem) {
+  int64_t longest = core::is_paged(problem) ? 0 : problem.k.seq;
+  for (int64_t i = 0; core::is_paged(problem) && i < core::num_sequences(problem); ++i) {
+    longest = std::max<int64_t>(longest, problem.pages.lengths[i]);
+  }
+  return longest;
+}
+
+// [B, Hq, Sq, Sk].
+struct PairExtent {
+  int64_t batch, heads, num_queries, num_keys;
+
+  template <class Tensor>
+  int64_t num_elements(const Tensor& tensor) const {
+    if (batch * heads * num_queries * num_keys == 0) {
+      return 0;
+    }
+    return (batch - 1) * tensor.stride_batch + (heads - 1) * tensor.stride_head +
+           (num_queries - 1) * tensor.stride_q + (num_keys - 1) * tensor.stride_k + 1;
+  }
+};
 
 }  // namespace
 
@@ -28,25 +52,101 @@ MemoryKind host_memory() {
 }
 
 RelocatedProblem::RelocatedProblem(const MemoryKind& kind, const Problem& problem,
-                                   const ForwardOutputs& outputs)
-    : kind_(kind), problem_(problem), outputs_(outputs) {
+                                   const BackwardTensors& tensors)
+    : kind_(kind), problem_(problem), tensors_(tensors) {
   move(problem_.q);
   move(problem_.k);
   move(problem_.v);
-  move(outputs_.o, true);
-  const auto batch = static_cast<size_t>(problem.q.batch),
-             heads = static_cast<size_t>(problem.q.heads);
-  if (outputs.lse.data != nullptr && batch * heads > 0) {
-    const size_t elements = (batch - 1) * static_cast<size_t>(outputs.lse.stride_batch) +
-                            (heads - 1) * static_cast<size_t>(outputs.lse.stride_head) +
-                            static_cast<size_t>(problem.q.seq);
-    move(outputs_.lse.data, elements * sizeof(float), true);
+  move_masks(problem);
+  move_sequences(problem);
+  move_programs();
+  move_tensors(problem);
+}
+
+void RelocatedProblem::move_sequences(const Problem& original) {
+  const int64_t num_sequences = core::num_sequences(original);
+  Documents& documents = problem_.documents;
+  if (core::is_packed(original)) {
+    move(documents.q_offsets, num_sequences + (documents.q_lengths == nullptr ? 1 : 0));
+    move(documents.k_offsets, num_sequences + (documents.k_lengths == nullptr ? 1 : 0));
+    move(documents.q_lengths, num_sequences);
+    move(documents.k_lengths, num_sequences);
   }
-  const size_t offset_bytes = sizeof(int32_t) * static_cast<size_t>(problem.documents.count + 1);
-  move(problem_.documents.q_offsets, offset_bytes);
-  move(problem_.documents.k_offsets, offset_bytes);
-  const size_t rows = problem.alibi.stride_batch == 0 ? 1 : batch;
-  move(problem_.alibi.slopes, sizeof(float) * rows * heads);
+  move(problem_.pages.table, num_sequences * problem_.pages.stride);
+  move(problem_.pages.lengths, num_sequences);
+  move(problem_.pages.starts, num_sequences);
+  const int64_t num_factors =
+      (num_sequences - 1) * problem_.descale.stride_batch + original.k.heads;
+  move(problem_.descale.q, num_factors);
+  move(problem_.descale.k, num_factors);
+  move(problem_.descale.v, num_factors);
+}
+
+void RelocatedProblem::move_masks(const Problem& original) {
+  const int64_t batch = original.q.batch, heads = original.q.heads;
+  const PairExtent pairs{batch, heads, original.q.seq, num_keys(original)};
+  move(problem_.mask.data, pairs.num_elements(problem_.mask));
+  if (original.bias.data != nullptr) {
+    const auto* bytes = static_cast<const uint8_t*>(original.bias.data);
+    move(bytes, pairs.num_elements(original.bias) * core::bytes_of(original.bias.dtype));
+    problem_.bias.data = bytes;
+  }
+  move(problem_.alibi.slopes, (batch - 1) * problem_.alibi.stride_batch + heads);
+  move(problem_.sink.logits, heads);
+  const BlockMaskView& blocks = original.block_mask;
+  if (blocks.row_offsets != nullptr && batch * heads > 0) {
+    const int64_t last_mask = (batch - 1) * blocks.stride_batch + (heads - 1) * blocks.stride_head;
+    const int64_t num_rows = (last_mask + 1) * blocks.num_rows;
+    move(problem_.block_mask.row_offsets, num_rows + 1);
+    move(problem_.block_mask.columns, blocks.row_offsets[num_rows]);
+    move(problem_.block_mask.is_full, blocks.row_offsets[num_rows]);
+  }
+}
+
+void RelocatedProblem::move_programs() {
+  const auto move_all = [&](BoundProgram& program, std::vector<ProgramTensor>& tensors) {
+    tensors.assign(program.tensors, program.tensors + program.num_tensors);
+    for (ProgramTensor& tensor : tensors) {
+      const auto* words = static_cast<const uint32_t*>(tensor.data);
+      int64_t last = 0;
+      for (int axis = 0; axis < tensor.rank; ++axis) {
+        last += (tensor.shape[axis] - 1) * tensor.stride[axis];
+      }
+      move(words, last + 1);
+      tensor.data = words;
+    }
+    program.tensors = tensors.data();
+  };
+  move_all(problem_.score_program, score_tensors_);
+  move_all(problem_.mask_program, mask_tensors_);
+}
+
+void RelocatedProblem::move_tensors(const Problem& original) {
+  move(tensors_.o, true);
+  move(tensors_.lse, true);
+  move(tensors_.d_o);
+  move(tensors_.d_lse);
+  move(tensors_.dq, true);
+  move(tensors_.dk, true);
+  move(tensors_.dv, true);
+  const int64_t batch = original.q.batch, heads = original.q.heads;
+  const PairExtent pairs{batch, heads, original.q.seq, num_keys(original)};
+  move(tensors_.d_bias.data, pairs.num_elements(tensors_.d_bias), true);
+  move(tensors_.d_slopes, (original.alibi.stride_batch == 0 ? 1 : batch) * heads, true);
+  move(tensors_.d_sink, heads, true);
+  if (tensors_.d_tensors != nullptr) {
+    const BoundProgram& program = original.score_program;
+    d_tensors_.assign(tensors_.d_tensors, tensors_.d_tensors + program.num_tensors);
+    for (size_t i = 0; i < d_tensors_.size(); ++i) {
+      const ProgramTensor& tensor = program.tensors[i];
+      int64_t num_elements = 1;
+      for (int axis = 0; axis < tensor.rank; ++axis) {
+        num_elements *= tensor.shape[axis];
+      }
+      move(d_tensors_[i], num_elements, true);
+    }
+    tensors_.d_tensors = d_tensors_.data();
+  }
 }
 
 RelocatedProblem::~RelocatedProblem() {
@@ -65,9 +165,10 @@ void* RelocatedProblem::place(const void* here, size_t num_bytes, bool is_result
 }
 
 template <typename T>
-void RelocatedProblem::move(T*& pointer, size_t num_bytes, bool is_result) {
-  if (pointer != nullptr && num_bytes > 0) {
-    pointer = static_cast<T*>(place(pointer, num_bytes, is_result));
+void RelocatedProblem::move(T*& pointer, int64_t num_elements, bool is_result) {
+  if (pointer != nullptr && num_elements > 0) {
+    pointer =
+        static_cast<T*>(place(pointer, static_cast<size_t>(num_elements) * sizeof(T), is_result));
   }
 }
 
@@ -77,7 +178,17 @@ void RelocatedProblem::move(View& view, bool is_result) {
   }
   const int64_t elements = (view.batch - 1) * view.stride_batch + (view.seq - 1) * view.stride_seq +
                            (view.heads - 1) * view.stride_head + view.dim;
-  move(view.data, static_cast<size_t>(elements * core::bytes_of(view.dtype)), is_result);
+  auto* bytes = static_cast<uint8_t*>(view.data);
+  move(bytes, elements * core::bytes_of(view.dtype), is_result);
+  view.data = bytes;
+}
+
+void RelocatedProblem::move(LseView& lse, bool is_result) {
+  const View& q = problem_.q;
+  if (q.batch * q.heads * q.seq > 0) {
+    move(lse.data, (q.batch - 1) * lse.stride_batch + (q.heads - 1) * lse.stride_head + q.seq,
+         is_result);
+  }
 }
 
 bool RelocatedProblem::copy_back() {

@@ -103,4 +103,15 @@ std::vector<AttentionCase> large_cases() {
   return cases;
 }
 
+std::vector<AttentionCase> attention_table() {
+  constexpr uint32_t kRandomSeed = 20240611;
+  constexpr int kNumRandomCases = 2200;
+  std::vector<AttentionCase> all;
+  for (const auto& cases :
+       {grid_cases(), random_cases(kNumRandomCases, kRandomSeed), large_cases()}) {
+    all.insert(all.end(), cases.begin(), cases.end());
+  }
+  return all;
+}
+
 }  // namespace regard::testing

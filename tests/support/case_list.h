@@ -11,4 +11,7 @@ std::vector<AttentionCase> grid_cases();
 std::vector<AttentionCase> random_cases(int count, uint32_t seed);
 std::vector<AttentionCase> large_cases();
 
+// All of these, the random ones from one seed: what every back end is judged by.
+std::vector<AttentionCase> attention_table();
+
 }  // namespace regard::testing
