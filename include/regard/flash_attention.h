@@ -21,7 +21,7 @@ struct FlashOptions {
   bool is_causal = false;
   Window window{};
   float softcap = 0.0f;  // excludes dropout
-  Alibi alibi{};         // slopes [Hq], or [B, Hq]
+  Alibi alibi{};         // slopes [Hq], or [B, Hq], of packed rows [sequences, Hq]
   Dropout dropout{};
   // Accepted for its users' sake: results always are deterministic.
   bool is_deterministic = false;
@@ -52,6 +52,7 @@ REGARD_API View part_of(const PackedView& packed, int64_t index);
 REGARD_API void flash_attn_func(const View& q, const View& k, const View& v,
                                 const FlashOptions& options, const ForwardOutputs& outputs);
 // Gradients of q, k, v (and sink, slopes where their pointers are set) for the same arguments.
+// Slopes [B, Hq] have gradients [B, Hq].
 REGARD_API void flash_attn_backward(const View& q, const View& k, const View& v,
                                     const FlashOptions& options, const BackwardTensors& tensors);
 
@@ -164,5 +165,20 @@ struct KvCacheArguments {
 // is causal or a window, else all that of the first new token. Forward only, as in the package.
 REGARD_API void flash_attn_with_kvcache(const View& q, const KvCacheArguments& cache,
                                         const FlashOptions& options, const ForwardOutputs& outputs);
+
+// What the parts of a split computation wrote, f32, f16 or bf16: out_partial [B, S, splits, H, D]
+// in any strides (the package's [splits, B, S, H, D] is stride_part), and the LSE of split i at
+// lse.data
+// + i * stride_split.
+struct SplitLse {
+  LseView lse{};
+  int64_t stride_split = 0;
+};
+
+// FlashAttention 3's combine step under its name: merge_attention (regard/merge_attention.h) over
+// the splits, one or more. outputs.o is out, in any dtype but f8 (out_dtype); outputs.lse may be
+// null.
+REGARD_API void flash_attn_combine(const PackedView& out_partial, const SplitLse& lse_partial,
+                                   const ForwardOutputs& outputs);
 
 }  // namespace regard

@@ -1,8 +1,10 @@
 // flash_attn_func and its packed forms.
 #include <string>
+#include <vector>
 
 #include "core/dtype.h"
 #include "modules/flash_lowering.h"
+#include "regard/merge_attention.h"
 
 namespace regard {
 namespace {
@@ -107,6 +109,24 @@ void flash_attn_kvpacked_backward(const View& q, const PackedView& kv, const Fla
   flash::check_parts(function, "dkv", dkv, 2);
   backward(function, q, part_of(kv, 0), part_of(kv, 1), options,
            flash::with_gradients(tensors, tensors.dq, part_of(dkv, 0), part_of(dkv, 1)));
+}
+
+void flash_attn_combine(const PackedView& out_partial, const SplitLse& lse_partial,
+                        const ForwardOutputs& outputs) {
+  if (out_partial.parts < 1) {
+    flash::fail("flash_attn_combine",
+                "out_partial has " + std::to_string(out_partial.parts) + " splits: give 1 or more");
+  }
+  if (lse_partial.lse.data == nullptr) {
+    flash::fail("flash_attn_combine", "lse_partial is null: splits are joined by it");
+  }
+  std::vector<AttentionPart> parts;
+  for (int64_t split = 0; split < out_partial.parts; ++split) {
+    LseView lse = lse_partial.lse;
+    lse.data += split * lse_partial.stride_split;
+    parts.push_back({.o = part_of(out_partial, split), .lse = lse});
+  }
+  merge_attention(parts, outputs);
 }
 
 }  // namespace regard

@@ -228,7 +228,6 @@ void flash_attn_with_kvcache(const View& q, const KvCacheArguments& cache,
   flash::lower_options(kFunction, q, cache.k_cache, cache.v_cache, options, call);
   lower_pages(cache, sequences, call);
   if (cache.cu_seqlens_q != nullptr) {
-    flash::check_packed_slopes(kFunction, options);
     call.problem.documents.q_offsets = cache.cu_seqlens_q;
     call.problem.documents.count = cache.count;
   }

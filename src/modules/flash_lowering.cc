@@ -5,6 +5,7 @@
 
 #include "core/dtype.h"
 #include "core/sequences.h"
+#include "modules/flash_sequences.h"
 #include "regard/attention.h"
 #include "regard/error.h"
 #include "regard/modules.h"
@@ -110,13 +111,6 @@ void lower_options(const char* function, const View& q, const View& k, const Vie
   problem.descale = options.descale;
 }
 
-void check_packed_slopes(const char* function, const FlashOptions& options) {
-  if (options.alibi.slopes != nullptr && options.alibi.stride_batch != 0) {
-    fail(function, "alibi.stride_batch " + std::to_string(options.alibi.stride_batch) +
-                       ": sequences packed in one row share their slopes [Hq], so it must be 0");
-  }
-}
-
 void join_qv(const char* function, const FlashOptions& options, LoweredCall& call) {
   if (options.qv.data == nullptr) {
     return;
@@ -175,6 +169,10 @@ BackwardTensors with_gradients(const BackwardTensors& tensors, const View& dq, c
 void validate(const Problem& problem) { (void)why_unsupported(Backend::cpu_decode, problem); }
 
 void run_forward(const LoweredCall& call, const ForwardOutputs& outputs) {
+  if (has_slopes_of_sequences(call.problem)) {
+    forward_by_sequence(call.problem, outputs);
+    return;
+  }
   attention_forward(call.problem, outputs, backend_of(Module::flash_attention_2, call.problem));
 }
 
@@ -182,6 +180,10 @@ void run_backward(const char* function, const FlashOptions& options, const Lower
                   const BackwardTensors& tensors) {
   if (options.qv.data != nullptr) {
     fail(function, "qv has no backward, in the package neither; join q and qv, k and v yourself");
+  }
+  if (has_slopes_of_sequences(call.problem)) {
+    backward_by_sequence(call.problem, tensors);
+    return;
   }
   attention_backward(call.problem, tensors, backend_of(Module::flash_attention_2));
 }

@@ -27,9 +27,6 @@ void validate(const Problem& problem);
 void lower_options(const char* function, const View& q, const View& k, const View& v,
                    const FlashOptions& options, LoweredCall& call);
 
-// Packed sequences share one row of slopes: refuses [B, Hq].
-void check_packed_slopes(const char* function, const FlashOptions& options);
-
 // Queries [q | qv] and keys [k | v], values still a part of the keys: scores are then q k^T +
 // qv v^T. Copies both; nothing where qv is off. After sequences and pages are set: pages are
 // gathered, so that keys are no longer paged but one page a sequence.

@@ -125,7 +125,6 @@ void lower_call(const char* function, const View& q, const View& k, const View& 
   if (sequences.count < 1) {
     flash::fail(function, std::to_string(sequences.count) + " sequences: must be 1 or more");
   }
-  flash::check_packed_slopes(function, options);
   flash::lower_options(function, q, k, v, options, call);
   lower_queries(function, sequences, call);
   lower_keys(function, sequences, call);

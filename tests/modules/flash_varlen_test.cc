@@ -259,16 +259,5 @@ TEST(FlashVarlen, WrongSequences_AreNamedWithTheirValues) {
               HasSubstr("leftpad_k[2] is 1"));
 }
 
-TEST(FlashVarlen, SlopesOfEachSequence_AreRefused) {
-  Packed packed;
-  FlashOptions options;
-  options.alibi = {.slopes = kSlopes, .stride_batch = 4};
-  EXPECT_THAT(refusal_of([&] {
-                flash_attn_varlen_func(packed.q.view(), packed.k.view(), packed.v.view(),
-                                       packed.sequences, options, packed.outputs());
-              }),
-              HasSubstr("alibi.stride_batch 4"));
-}
-
 }  // namespace
 }  // namespace regard::testing
