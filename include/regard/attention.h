@@ -19,7 +19,7 @@ enum class Backend : uint8_t {
   cpu_sage,    // the same from int8 scores (Problem.quantization)
   cpu_eager,   // materialised scores, SIMD: the yardstick `eager` means
   reference,   // plain loops in double: the specification; slow
-  cuda,        // NVIDIA GPU, forward only, operands in its memory: see regard/cuda.h
+  cuda,        // NVIDIA GPU, operands in its memory: see regard/cuda.h
 };
 
 // Empty when `backend` can compute `problem`; else one sentence with the value and the limit.
@@ -28,9 +28,13 @@ REGARD_API std::string why_unsupported(Backend backend, const Problem& problem);
 // The back end a module runs on here. A named module never falls back in silence.
 REGARD_API Backend backend_of(Module module);
 
-// The same for the forward of one problem that no backward follows: cpu_decode where the module
-// means exact attention and that kernel serves the problem (few query rows).
-REGARD_API Backend backend_of(Module module, const Problem& problem);
+// What a back end is chosen for: a forward that no backward follows may run on one that has none.
+enum class Pass : uint8_t { inference, training };
+
+// The same for one problem: Backend::cuda where q lies in the memory of a GPU. On a CPU, cpu_decode
+// for an inference whose module means exact attention where that kernel serves the problem (few
+// query rows).
+REGARD_API Backend backend_of(Module module, const Problem& problem, Pass pass = Pass::inference);
 
 // Computes O (and LSE where asked). Deterministic: the same inputs give the same bits at every
 // thread count. Throws Error(invalid_argument) for a problem that contradicts itself,

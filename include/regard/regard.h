@@ -214,6 +214,10 @@ REGARD_API const char* regard_version(void);
 /* Threads a call may use; 0 restores the default. */
 REGARD_API int regard_set_num_threads(int num_threads);
 
+/* The stream (cudaStream_t) on which this thread's calls enqueue their work where q lies in GPU
+ * memory; they return before it is done. NULL, the default, is the legacy default stream. */
+REGARD_API int regard_set_cuda_stream(void* stream);
+
 #ifdef __cplusplus
 }
 #endif

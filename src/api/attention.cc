@@ -14,6 +14,7 @@
 #include "api/settings.h"
 #include "api/validate.h"
 #include "cpu/cpu_attention.h"
+#include "gpu/pointers.h"
 #include "reference/attention.h"
 #include "regard/error.h"
 
@@ -85,9 +86,12 @@ Backend backend_of(Module module) {
   }
 }
 
-Backend backend_of(Module module, const Problem& problem) {
+Backend backend_of(Module module, const Problem& problem, Pass pass) {
   const Backend backend = backend_of(module);
-  const bool is_exact = backend == Backend::cpu_tiled;
+  if (gpu::is_on_gpu(problem)) {
+    return Backend::cuda;
+  }
+  const bool is_exact = backend == Backend::cpu_tiled && pass == Pass::inference;
   return is_exact && why_unsupported(Backend::cpu_decode, problem).empty() ? Backend::cpu_decode
                                                                            : backend;
 }

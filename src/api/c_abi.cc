@@ -9,6 +9,7 @@
 
 #include "api/c_abi_call.h"
 #include "regard/attention.h"
+#include "regard/cuda.h"
 #include "regard/error.h"
 #include "regard/merge_attention.h"
 #include "regard/regard.h"
@@ -141,7 +142,7 @@ int regard_attention_backward(const regard_attention_args* args) {
                         .d_slopes = given.d_alibi_slopes,
                         .d_sink = given.d_sink,
                         .d_tensors = given.d_score_tensors},
-                       backend_of(call.module()));
+                       backend_of(call.module(), call.problem(), Pass::training));
   });
 }
 
@@ -176,6 +177,10 @@ const char* regard_version(void) { return version().data(); }
 
 int regard_set_num_threads(int num_threads) {
   return guarded([num_threads] { set_num_threads(num_threads); });
+}
+
+int regard_set_cuda_stream(void* stream) {
+  return guarded([stream] { set_cuda_stream(stream); });
 }
 
 }  // extern "C"

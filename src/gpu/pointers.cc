@@ -40,6 +40,12 @@ std::string why_unreadable(const CudaDriver& driver, int device,
   return "";
 }
 
+bool is_on_gpu(const Problem& problem) {
+  std::string reason;
+  const CudaDriver* driver = cuda_driver(reason);
+  return driver != nullptr && !is_host_readable(*driver, problem.q.data);
+}
+
 std::string why_host_cannot_read(const Problem& problem) {
   std::string reason;
   const CudaDriver* driver = cuda_driver(reason);

@@ -31,11 +31,11 @@ void check_packed(const Documents& documents) {
 }
 
 void forward(const Problem& problem, const ForwardOutputs& outputs) {
-  attention_forward(problem, outputs, backend_of(Module::sage));
+  attention_forward(problem, outputs, backend_of(Module::sage, problem));
 }
 
 void backward(const Problem& problem, const BackwardTensors& tensors) {
-  attention_backward(problem, tensors, backend_of(Module::sage));
+  attention_backward(problem, tensors, backend_of(Module::sage, problem, Pass::training));
 }
 
 }  // namespace
