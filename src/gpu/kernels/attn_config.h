@@ -20,6 +20,7 @@ struct AttnConfig {
   int block_q = 64;    // queries of a thread block
   int block_k = 64;    // keys of a step
   int num_warps = 4;
+  int num_stages = 1;         // tiles of keys in shared memory, where the kernel has a ring of them
   bool copies_async = true;   // cp.async, from Ampere on
   bool is_vectorised = true;  // every row lies in whole 16-byte pieces; else element by element
   bool has_limits = false;    // causal or window

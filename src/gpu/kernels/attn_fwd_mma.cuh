@@ -21,6 +21,7 @@
 #include "pair/score.cuh"
 #include "platform.cuh"
 #include "tile/copy.cuh"
+#include "tile/finish.cuh"
 #include "tile/mma.cuh"
 #include "tile/softmax.cuh"
 
@@ -84,23 +85,6 @@ REGARD_DEVICE bool is_clear(const AttnFwdParams& p, const RowBlock& block, int f
   return (!kCfg.reads_pairs() || last < block.head.sequence.q_len) &&
          first_key >= key_limits<kCfg>(p, block.head, last).lo &&
          first_key + kCfg.block_k <= key_limits<kCfg>(p, block.head, block.first_query).hi;
-}
-
-template <AttnConfig kCfg>
-REGARD_DEVICE void store_pair(unsigned short* to, int col, int num_cols, float low, float high) {
-  const unsigned pair = pack<kCfg.element == Element::bf16>(low, high);
-  if constexpr (kCfg.is_vectorised) {  // rows of whole pieces: both columns exist or neither does
-    if (col < num_cols) {
-      store_global(reinterpret_cast<unsigned*>(to + col), pair);
-    }
-  } else {
-    if (col < num_cols) {
-      store_global(to + col, static_cast<unsigned short>(pair));
-    }
-    if (col + 1 < num_cols) {
-      store_global(to + col + 1, static_cast<unsigned short>(pair >> 16));
-    }
-  }
 }
 
 template <AttnConfig kCfg>

@@ -87,4 +87,14 @@ struct AttnFwdParams : ProblemParams {
   LsePointer lse;  // natural logarithm; data may be null
 };
 
+// Of attn_decode_mma and attn_combine. Output row (b, s, h) has the number (b * Sq + s) * Hq + h.
+struct AttnDecodeParams : ProblemParams {
+  ResultView o;    // [B, Sq, Hq, Dv]
+  LsePointer lse;  // natural logarithm; data may be null
+  int num_splits;  // parts that the keys of a sequence are cut into; the fields below: where > 1
+  long long num_rows;                // B * Sq * Hq
+  float* partial_out;                // [num_splits, num_rows, value_dim of the config]
+  float *partial_max, *partial_sum;  // [num_splits, num_rows]; of exponents of 2
+};
+
 }  // namespace regard::gpu

@@ -22,6 +22,7 @@ void for_each_number(const AttnConfig& config, const Visit& visit) {
   visit("block_q", "q", config.block_q);
   visit("block_k", "k", config.block_k);
   visit("num_warps", "w", config.num_warps);
+  visit("num_stages", "s", config.num_stages);
 }
 template <typename Visit>
 void for_each_flag(const AttnConfig& config, const Visit& visit) {

@@ -67,6 +67,14 @@ inline void store_shared(unsigned short* to, unsigned short value) {
     *to = value;
   }
 }
+inline void store_shared(float* to, float value) {
+  if (emulated::may_store_shared(to, sizeof(value))) {
+    *to = value;
+  }
+}
+inline float load_shared(const float* from) {
+  return emulated::may_load_shared(from, sizeof(float)) ? *from : 0.0f;
+}
 inline void store_shared_piece(unsigned short* to, const Piece& piece) {
   if (emulated::may_store_shared(to, sizeof(Piece))) {
     std::memcpy(to, &piece, sizeof(Piece));

@@ -18,31 +18,38 @@ struct Columns {
   static constexpr int kValue = kNumber;
 };
 
-// tile [kRows, kCols] with rows kCols + 8 apart; `source` is row 0 of the tile, of which `num_cols`
-// elements exist. With kCfg.copies_async the copies are only started.
-template <AttnConfig kCfg, int kRows, int kCols>
-REGARD_DEVICE void load_tile(unsigned short* tile, const unsigned short* source,
-                             long long row_stride, RowRange rows, int num_cols) {
+// tile [kRows, kCols] with rows kCols + 8 apart; `source(row)` is where a row of the tile lies,
+// asked only for rows that exist, with `num_cols` elements each. With kCfg.copies_async the copies
+// are only started; `any` is some address of the operand then.
+template <AttnConfig kCfg, int kRows, int kCols, typename Source>
+REGARD_DEVICE void load_rows(unsigned short* tile, const Source& source, const unsigned short* any,
+                             RowRange rows, int num_cols) {
   constexpr int kPieces = kCols / 8;
   REGARD_UNROLL
   for (int i = thread_in_block(); i < kRows * kPieces; i += kCfg.num_threads()) {
     const int row = i / kPieces, col = i % kPieces * 8;
-    const bool has_row = row >= rows.begin && row < rows.end;
+    const bool is_inside = row >= rows.begin && row < rows.end && col < num_cols;
     unsigned short* to = tile + row * (kCols + 8) + col;
-    const unsigned short* from = source + row * row_stride + col;
+    const unsigned short* from = is_inside ? source(row) + col : any;
     if constexpr (!kCfg.is_vectorised) {
       for (int e = 0; e < 8; ++e) {
-        const bool is_inside = has_row && col + e < num_cols;
-        store_shared(to + e, is_inside ? load_global(from + e) : static_cast<unsigned short>(0));
+        const bool has_element = is_inside && col + e < num_cols;
+        store_shared(to + e, has_element ? load_global(from + e) : static_cast<unsigned short>(0));
       }
     } else if constexpr (kCfg.copies_async) {
-      const bool is_inside = has_row && col < num_cols;
-      async_copy_piece(to, is_inside ? from : source, is_inside);
+      async_copy_piece(to, from, is_inside);
     } else {
-      const bool is_inside = has_row && col < num_cols;
       store_shared_piece(to, is_inside ? load_global_piece(from) : Piece{});
     }
   }
+}
+
+// The same for rows `row_stride` apart; `source` is row 0 of the tile.
+template <AttnConfig kCfg, int kRows, int kCols>
+REGARD_DEVICE void load_tile(unsigned short* tile, const unsigned short* source,
+                             long long row_stride, RowRange rows, int num_cols) {
+  load_rows<kCfg, kRows, kCols>(
+      tile, [&](int row) { return source + row * row_stride; }, source, rows, num_cols);
 }
 
 // The two halves of waiting for load_tile's copies; nothing where they are not asynchronous.

@@ -22,6 +22,9 @@ REGARD_DEVICE void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, 
 
 template <AttnConfig kCfg>
 REGARD_DEVICE int first_row_of_warp() {
+  if constexpr (kCfg.num_warps == 1) {
+    return 0;  // also in kernels whose warps all have the same rows
+  }
   return thread_in_block() / 32 * 16 * kCfg.row_tiles();
 }
 

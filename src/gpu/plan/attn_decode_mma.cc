@@ -1,0 +1,144 @@
+#include "gpu/plan/attn_decode_mma.h"
+
+#include <algorithm>
+
+#include "core/features.h"
+#include "core/sequences.h"
+#include "gpu/plan/emit_programs.h"
+
+namespace regard::gpu {
+namespace {
+
+constexpr int kMostSplits = 128;
+// A part costs about as much as this many steps before its first one: copies that nothing hides,
+// the merge of the warps, the part's place in the workspace.
+constexpr int kStepsOfOverhead = 2;
+
+int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
+
+int64_t group_of(const Problem& problem) {
+  return problem.k.heads == 0 ? 1 : problem.q.heads / problem.k.heads;
+}
+
+// Queries of a sequence; the mean of packed ones, whose offsets lie in the GPU's memory.
+int64_t usual_queries(const Problem& problem) {
+  return core::is_packed(problem) ? divide_up(problem.q.seq, problem.documents.count)
+                                  : problem.q.seq;
+}
+
+// Keys of a sequence that a query may see, at most; of packed ones on average.
+int64_t usual_keys(const Problem& problem) {
+  const Pages& pages = problem.pages;
+  int64_t keys = problem.k.seq;
+  if (core::is_paged(problem)) {
+    keys *= pages.stride == 0 ? problem.k.batch : std::min(pages.stride, problem.k.batch);
+  } else if (core::is_packed(problem)) {
+    keys = divide_up(keys, problem.documents.count);
+  }
+  const bool has_right = problem.window.right >= 0 || problem.causal != Causal::none;
+  if (problem.window.left >= 0 && has_right) {
+    const int64_t right = problem.causal == Causal::none ? problem.window.right : 0;
+    keys = std::min(keys, problem.window.left + right + usual_queries(problem));
+  }
+  return keys;
+}
+
+int64_t smem_of_multiprocessor(int compute_capability) {
+  return smem_limit_bytes(compute_capability) + 1024;  // 1 KiB of each block is the system's
+}
+
+}  // namespace
+
+int num_splits_of(int64_t num_blocks, int64_t num_keys, int64_t num_resident, int block_k) {
+  const int64_t num_steps = divide_up(num_keys, block_k);
+  const int64_t most = std::min<int64_t>(num_steps, kMostSplits);
+  int64_t best = 1, best_cost = 0;
+  for (int64_t splits = 1; splits <= most; ++splits) {
+    const int64_t rounds = divide_up(num_blocks * splits, num_resident);
+    const int64_t cost = rounds * (divide_up(num_steps, splits) + kStepsOfOverhead);
+    if (splits == 1 || cost < best_cost) {
+      best = splits;
+      best_cost = cost;
+    }
+  }
+  return static_cast<int>(best);
+}
+
+std::string why_unsupported_attn_decode_mma(const Problem& problem, int compute_capability) {
+  if (compute_capability < 75) {
+    return "compute capability " + std::to_string(compute_capability) +
+           ": needs 75 (Turing) or newer";
+  }
+  using core::bit, core::Feature;
+  constexpr uint32_t kServed = bit(Feature::chunks) | bit(Feature::lengths) | bit(Feature::pages) |
+                               bit(Feature::block_mask) | bit(Feature::sink) |
+                               bit(Feature::score_program) | bit(Feature::mask_program);
+  if (std::string reason = why_unplannable(problem, kServed); !reason.empty()) {
+    return reason;
+  }
+  if (problem.documents.q_lengths != nullptr) {
+    return "q_lengths of documents: the decoding kernel of the GPU engine does not serve them";
+  }
+  if (problem.dropout.probability != 0.0f) {
+    return "dropout: the decoding kernel of the GPU engine does not serve it";
+  }
+  if (problem.q.dtype == DType::f32) {
+    return "dtype f32: the GPU engine serves f16 and bf16; convert the operands";
+  }
+  if (problem.q.dtype == DType::bf16 && compute_capability < 80) {
+    return "dtype bf16: needs compute capability 80 (Ampere); use f16 on Turing";
+  }
+  if (problem.q.dim > 256 || problem.v.dim > 256) {
+    return limit_text("head size", std::max(problem.q.dim, problem.v.dim), 256);
+  }
+  const int64_t rows = usual_queries(problem) * group_of(problem);
+  return core::is_paged(problem) || rows <= kMostDecodeRows
+             ? ""
+             : limit_text("number of query rows that share keys", rows, kMostDecodeRows);
+}
+
+size_t AttnDecodePlan::workspace_bytes() const {
+  return params.num_splits == 1 ? 0
+                                : sizeof(float) * static_cast<size_t>(params.num_splits) *
+                                      static_cast<size_t>(params.num_rows) *
+                                      (static_cast<size_t>(config.value_dim) + 2);
+}
+
+void AttnDecodePlan::set_workspace(void* data) {
+  const int64_t num_sums = params.num_splits * params.num_rows;
+  params.partial_out = static_cast<float*>(data);
+  params.partial_max = params.partial_out + num_sums * config.value_dim;
+  params.partial_sum = params.partial_max + num_sums;
+}
+
+AttnDecodePlan plan_attn_decode_mma(const Problem& problem, const ForwardOutputs& outputs,
+                                    int compute_capability, int num_multiprocessors) {
+  AttnConfig config = config_of(problem);
+  config.is_vectorised = config.is_vectorised && has_whole_pieces(outputs.o);
+  const int64_t usual_rows = usual_queries(problem) * group_of(problem);
+  AttnDecodePlan plan{
+      .config = with_decode_tiles(config, static_cast<int>(std::min<int64_t>(usual_rows, 32)),
+                                  compute_capability),
+      .params = {}};
+  plan.programs = emit_programs(problem);
+  set_params(problem, plan.params);
+  plan.params.o = result(outputs.o);
+  plan.params.lse = {outputs.lse.data, outputs.lse.stride_batch, outputs.lse.stride_head};
+  plan.params.num_rows = problem.q.batch * problem.q.seq * problem.q.heads;
+  const int64_t num_sequences = core::num_sequences(problem);
+  const int64_t blocks_of_multiprocessor =
+      smem_of_multiprocessor(compute_capability) / (decode_smem_bytes(plan.config) + 1024);
+  plan.params.num_splits = num_splits_of(
+      divide_up(usual_rows, plan.config.block_q) * problem.k.heads * num_sequences,
+      usual_keys(problem), num_multiprocessors * std::max<int64_t>(blocks_of_multiprocessor, 1),
+      plan.config.block_k);
+  const int64_t num_tiles = divide_up(problem.q.seq * group_of(problem), plan.config.block_q);
+  plan.grid = {num_tiles * plan.params.num_splits, problem.k.heads, num_sequences};
+  if (plan.params.num_splits > 1) {
+    plan.combine = combine_config(plan.config);
+    plan.combine_grid = {plan.params.num_rows, 1, 1};
+  }
+  return plan;
+}
+
+}  // namespace regard::gpu

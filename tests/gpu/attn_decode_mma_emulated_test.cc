@@ -1,0 +1,230 @@
+// The texts of attn_decode_mma and attn_combine, run on the emulator of a thread block, against the
+// reference.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "gpu/kernels/attn_combine.cuh"
+#include "gpu/kernels/attn_decode_mma.cuh"
+#include "gpu/plan/attn_decode_mma.h"
+#include "gpu/plan/print_config.h"
+#include "tests/gpu/emulator/emulator.h"
+#include "tests/gpu/relocated_problem.h"
+#include "tests/support/attention_judge.h"
+
+namespace regard::testing {
+namespace {
+
+using gpu::AttnConfig;
+using gpu::Element;
+
+constexpr int kNumMultiprocessors = 6;
+
+struct Kernel {
+  AttnConfig config;
+  void (*run)(const gpu::AttnDecodeParams&, unsigned short*);
+  void (*combine)(const gpu::AttnDecodeParams&, unsigned short*);
+};
+
+template <int kComputeCapability, int kRows, AttnConfig kCfg>
+constexpr Kernel kernel() {
+  constexpr AttnConfig kPlanned = gpu::with_decode_tiles(kCfg, kRows, kComputeCapability);
+  return {kPlanned, gpu::attn_decode_mma<kPlanned>,
+          gpu::attn_combine<gpu::combine_config(kPlanned)>};
+}
+
+constexpr std::array kKernels = {
+    kernel<80, 1, AttnConfig{.element = Element::f16, .head_dim = 64, .value_dim = 64}>(),
+    kernel<80, 32,
+           AttnConfig{
+               .element = Element::bf16, .head_dim = 128, .value_dim = 128, .has_limits = true}>(),
+    kernel<80, 4, AttnConfig{.head_dim = 48, .value_dim = 16, .is_packed = true}>(),
+    kernel<80, 1,
+           AttnConfig{.head_dim = 16,
+                      .value_dim = 16,
+                      .is_vectorised = false,
+                      .has_limits = true,
+                      .has_softcap = true,
+                      .has_alibi = true,
+                      .has_sink = true}>(),
+    kernel<80, 1,
+           AttnConfig{
+               .element = Element::bf16, .head_dim = 192, .value_dim = 128, .has_sink = true}>(),
+    kernel<80, 1,
+           AttnConfig{
+               .element = Element::f16, .head_dim = 256, .value_dim = 256, .has_limits = true}>(),
+    kernel<90, 8, AttnConfig{.element = Element::bf16, .head_dim = 128, .value_dim = 128}>(),
+    kernel<90, 8,
+           AttnConfig{.element = Element::bf16,
+                      .head_dim = 64,
+                      .value_dim = 64,
+                      .has_limits = true,
+                      .is_paged = true}>(),
+    kernel<90, 32,
+           AttnConfig{.head_dim = 128,
+                      .value_dim = 128,
+                      .has_limits = true,
+                      .is_packed = true,
+                      .is_paged = true}>(),
+    kernel<75, 1, AttnConfig{.head_dim = 64, .value_dim = 64, .has_limits = true}>(),
+    kernel<75, 1, AttnConfig{.head_dim = 192, .value_dim = 192, .is_paged = true}>(),
+    kernel<75, 1, AttnConfig{.head_dim = 256, .value_dim = 256, .has_softcap = true}>(),
+};
+
+struct EmulatedCase {
+  int compute_capability;
+  AttentionCase config;
+};
+void PrintTo(const EmulatedCase& value, std::ostream* out) { *out << value.config.id(); }
+
+// The workspace as the allocator gives it: with whatever was there before.
+class Workspace {
+ public:
+  explicit Workspace(size_t num_bytes) : floats_(num_bytes / sizeof(float), kGarbage) {}
+  void* data() { return floats_.data(); }
+  MemoryRange range() const { return {floats_.data(), floats_.size() * sizeof(float), true}; }
+
+ private:
+  static constexpr float kGarbage = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> floats_;
+};
+
+std::vector<MemoryRange> memory_of(const RelocatedProblem& relocated) {
+  std::vector<MemoryRange> memory;
+  for (const RelocatedProblem::Piece& piece : relocated.pieces()) {
+    memory.push_back({piece.there, piece.num_bytes, piece.is_result});
+  }
+  return memory;
+}
+
+Launch launch_of(const gpu::Grid& grid, const AttnConfig& config, int smem_bytes,
+                 const std::vector<MemoryRange>& memory) {
+  return {.grid_x = static_cast<int>(grid.x),
+          .grid_y = static_cast<int>(grid.y),
+          .grid_z = static_cast<int>(grid.z),
+          .num_threads = config.num_threads(),
+          .smem_bytes = smem_bytes,
+          .memory = memory};
+}
+
+std::string run(gpu::AttnDecodePlan& plan, std::vector<MemoryRange> memory) {
+  Workspace workspace(plan.workspace_bytes());
+  plan.set_workspace(workspace.data());
+  memory.push_back(workspace.range());
+  for (const Kernel& kernel : kKernels) {
+    if (kernel.config == plan.config) {
+      const std::string fault =
+          emulate(launch_of(plan.grid, plan.config, gpu::decode_smem_bytes(plan.config), memory),
+                  [&](unsigned short* shared) { kernel.run(plan.params, shared); });
+      if (!fault.empty() || plan.params.num_splits == 1) {
+        return fault;
+      }
+      return emulate(
+          launch_of(plan.combine_grid, plan.combine, gpu::combine_smem_bytes(plan.combine), memory),
+          [&](unsigned short* shared) { kernel.combine(plan.params, shared); });
+    }
+  }
+  return "add to kKernels: " + gpu::literal(plan.config);
+}
+
+class AttnDecodeMma : public ::testing::TestWithParam<EmulatedCase> {};
+
+TEST_P(AttnDecodeMma, Emulated_AgreesWithReferenceAndTouchesOnlyItsMemory) {
+  const auto& [compute_capability, config] = GetParam();
+  const AttentionJudge judge(config);
+  ASSERT_EQ(gpu::why_unsupported_attn_decode_mma(judge.problem(), compute_capability), "");
+  AttentionResults results(config, judge.operands());
+  RelocatedProblem relocated(host_memory(), judge.problem(), results.outputs());
+  gpu::AttnDecodePlan plan = gpu::plan_attn_decode_mma(relocated.problem(), relocated.outputs(),
+                                                       compute_capability, kNumMultiprocessors);
+  SCOPED_TRACE(gpu::describe("attn_decode_mma", plan.config) + " splits " +
+               std::to_string(plan.params.num_splits));
+  RecordProperty("splits", plan.params.num_splits);
+  EXPECT_LE(gpu::decode_smem_bytes(plan.config), gpu::smem_limit_bytes(compute_capability));
+  ASSERT_EQ(run(plan, memory_of(relocated)), "");
+  EXPECT_TRUE(relocated.copy_back()) << "something beside the results was written";
+  judge.expect_forward_right(results);
+}
+
+std::vector<EmulatedCase> emulated_cases() {
+  const auto base = [](DType dtype, int64_t sq, int64_t sk, int64_t d, int64_t dv) {
+    AttentionCase config;
+    config.dtype = config.gradient_dtype = dtype;
+    config.sq = sq;
+    config.sk = sk;
+    config.d = d;
+    config.dv = dv;
+    config.seed = static_cast<uint32_t>(sq * 131 + sk * 17 + d);
+    return config;
+  };
+  const auto heads = [](AttentionCase& c, int64_t q_heads, int64_t kv_heads) {
+    c.q_heads = q_heads;
+    c.kv_heads = kv_heads;
+  };
+  std::vector<EmulatedCase> cases;
+  const auto add = [&](int compute_capability, AttentionCase config, auto change) {
+    change(config);
+    cases.push_back({compute_capability, config});
+  };
+  const auto f16 = DType::f16, bf16 = DType::bf16;
+  add(80, base(f16, 1, 700, 64, 64), [&](AttentionCase& c) { heads(c, 4, 2); });
+  add(80, base(f16, 1, 0, 64, 64), [](AttentionCase&) {});
+  add(80, base(f16, 2, 1, 64, 64), [](AttentionCase& c) { c.batch = 9; });
+  add(80, base(bf16, 5, 597, 128, 128), [&](AttentionCase& c) {
+    c.causal = Causal::lower_right;
+    heads(c, 6, 1);
+    c.layout = Layout::bhsd;
+  });
+  add(80, base(bf16, 10, 150, 128, 128), [&](AttentionCase& c) {
+    c.causal = Causal::upper_left;  // parts that no row sees
+    heads(c, 3, 1);
+    c.has_nan_keys = true;
+  });
+  add(80, base(f16, 6, 450, 48, 16), [&](AttentionCase& c) {
+    c.documents = {{2, 30}, {0, 20}, {1, 400}, {3, 0}};
+    heads(c, 2, 1);
+  });
+  add(80, base(f16, 1, 640, 9, 7), [&](AttentionCase& c) {
+    c.window = {.left = 400, .right = 3};
+    c.softcap = 5.0f;
+    c.has_alibi = c.has_sink = true;
+    heads(c, 4, 2);
+    c.batch = 2;
+    c.layout = Layout::sliced;
+  });
+  add(80, base(bf16, 1, 190, 192, 128), [](AttentionCase& c) { c.has_sink = true; });
+  add(80, base(bf16, 3, 0, 192, 128), [](AttentionCase& c) { c.has_sink = true; });
+  add(80, base(f16, 6, 170, 256, 256), [](AttentionCase& c) { c.causal = Causal::upper_left; });
+  add(90, base(bf16, 1, 900, 128, 128), [&](AttentionCase& c) {
+    heads(c, 8, 1);
+    c.q_magnitude = 8.0f;
+  });
+  add(90, base(bf16, 1, 640, 64, 64), [&](AttentionCase& c) {
+    heads(c, 8, 1);
+    c.batch = 2;
+    c.page_size = 16;
+    c.causal = Causal::lower_right;
+  });
+  add(90, base(f16, 48, 300, 128, 128), [&](AttentionCase& c) {  // more than one row tile
+    heads(c, 2, 1);
+    c.documents = {{40, 230}, {7, 300}, {1, 100}};
+    c.page_size = 48;
+    c.causal = Causal::lower_right;
+  });
+  add(75, base(f16, 1, 540, 64, 64), [](AttentionCase& c) { c.causal = Causal::lower_right; });
+  add(75, base(f16, 2, 265, 184, 192), [](AttentionCase& c) { c.page_size = 20; });
+  add(75, base(f16, 1, 100, 248, 256), [](AttentionCase& c) { c.softcap = 3.0f; });
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, AttnDecodeMma, ::testing::ValuesIn(emulated_cases()),
+                         [](const auto& test_info) {
+                           return "sm" + std::to_string(test_info.param.compute_capability) + "_" +
+                                  test_info.param.config.id();
+                         });
+
+}  // namespace
+}  // namespace regard::testing
