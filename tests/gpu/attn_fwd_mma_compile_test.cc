@@ -3,21 +3,18 @@
 // every config for every arch.
 #include <gtest/gtest.h>
 
-#include <array>
-#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
-#include "gpu/jit/compile.h"
 #include "gpu/jit/nvrtc.h"
 #include "gpu/plan/attn_fwd_mma.h"
-#include "gpu/plan/print_config.h"
+#include "tests/gpu/kernel_resources.h"
 
 namespace regard::gpu {
 namespace {
 
-constexpr std::array kComputeCapabilities = {75, 80, 86, 89, 90, 100, 120};
+using testing::kComputeCapabilities;
 
 // What the planner makes of head sizes and flags, before it knows the GPU.
 std::vector<AttnConfig> unplanned_configs() {
@@ -40,25 +37,6 @@ std::vector<AttnConfig> unplanned_configs() {
   return configs;
 }
 
-// As ptxas -v reports them; -1 where it does not.
-struct Resources {
-  int registers = -1, stack_bytes = -1, spill_store_bytes = -1, spill_load_bytes = -1;
-};
-
-int number_before(const std::string& log, const std::string& words) {
-  const size_t end = log.find(words);
-  if (end == std::string::npos || end == 0) {
-    return -1;
-  }
-  const size_t begin = log.find_last_not_of("0123456789", end - 1) + 1;
-  return begin < end ? std::stoi(log.substr(begin, end - begin)) : -1;
-}
-
-Resources resources_of(const std::string& log) {
-  return {number_before(log, " registers"), number_before(log, " bytes stack frame"),
-          number_before(log, " bytes spill stores"), number_before(log, " bytes spill loads")};
-}
-
 // The listed exceptions: 256 value columns take 128 registers for O alone, and ptxas 13.0 keeps a
 // few addresses in local memory where Q has another size.
 int allowed_stack_bytes(const AttnConfig& config, int compute_capability) {
@@ -69,22 +47,13 @@ void expect_lean(const Nvrtc& compiler, const AttnConfig& unplanned, int compute
   AttnConfig config = with_tiles(unplanned, compute_capability);
   // Turing has no bf16; elsewhere it is what models are trained in.
   config.element = compute_capability == 75 ? Element::f16 : Element::bf16;
-  const std::string name = describe("attn_fwd_mma", config);
-  SCOPED_TRACE(name + " " + arch_of(compute_capability));
-  const Resources used = resources_of(compile(compiler, {.stem = "attn_fwd_mma",
-                                                         .params = "AttnFwdParams",
-                                                         .config = config,
-                                                         .compute_capability = compute_capability})
-                                          .log);
-  std::printf("%-7s %3d registers %4d stack %6d shared  %s\n", arch_of(compute_capability).c_str(),
-              used.registers, used.stack_bytes, config.smem_bytes(), name.c_str());
-  EXPECT_GT(used.registers, 0);
-  EXPECT_LE(used.registers * config.num_threads(), 65536);
-  const int allowed_bytes = allowed_stack_bytes(config, compute_capability);
-  EXPECT_LE(used.stack_bytes, allowed_bytes);
-  EXPECT_LE(used.spill_store_bytes, allowed_bytes);
-  EXPECT_LE(used.spill_load_bytes, allowed_bytes);
-  EXPECT_LE(config.smem_bytes(), smem_limit_bytes(compute_capability));
+  testing::expect_lean(compiler,
+                       {.stem = "attn_fwd_mma",
+                        .params = "AttnFwdParams",
+                        .config = config,
+                        .compute_capability = compute_capability,
+                        .smem_bytes = config.smem_bytes()},
+                       allowed_stack_bytes(config, compute_capability));
 }
 
 TEST(AttnFwdMmaCompile, PlannedConfigs_NeedNoLocalMemory) {

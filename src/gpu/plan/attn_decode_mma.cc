@@ -52,14 +52,17 @@ int64_t smem_of_multiprocessor(int compute_capability) {
 int num_splits_of(int64_t num_blocks, int64_t num_keys, int64_t num_resident, int block_k) {
   const int64_t num_steps = divide_up(num_keys, block_k);
   const int64_t most = std::min<int64_t>(num_steps, kMostSplits);
-  int64_t best = 1, best_cost = 0;
-  for (int64_t splits = 1; splits <= most; ++splits) {
+  const auto cost = [&](int64_t splits) {
     const int64_t rounds = divide_up(num_blocks * splits, num_resident);
-    const int64_t cost = rounds * (divide_up(num_steps, splits) + kStepsOfOverhead);
-    if (splits == 1 || cost < best_cost) {
-      best = splits;
-      best_cost = cost;
-    }
+    return rounds * (divide_up(num_steps, splits) + kStepsOfOverhead);
+  };
+  int64_t least = cost(1);
+  for (int64_t splits = 2; splits <= most; ++splits) {
+    least = std::min(least, cost(splits));
+  }
+  int64_t best = 1;  // the fewest within a twentieth of the least: parts have to be merged
+  while (best < most && 20 * cost(best) > 21 * least) {
+    ++best;
   }
   return static_cast<int>(best);
 }
