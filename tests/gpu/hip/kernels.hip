@@ -1,4 +1,6 @@
 // Every kernel's text for AMD GPUs, header-free: that it compiles is the test.
+#include "attn_combine.cuh"
+#include "attn_decode_mma.cuh"
 #include "attn_fwd_mma.cuh"
 
 using namespace regard::gpu;
@@ -14,3 +16,7 @@ REGARD_KERNEL(attn_fwd_mma, AttnFwdParams, causal,
 REGARD_KERNEL(attn_fwd_mma, AttnFwdParams, softcap,
               {.element = Element::bf16, .head_dim = 128, .value_dim = 128, .block_q = 64,
                .block_k = 32, .has_softcap = true, .has_alibi = true, .is_packed = true})
+REGARD_KERNEL(attn_decode_mma, AttnDecodeParams, paged,
+              {.element = Element::bf16, .head_dim = 128, .value_dim = 128, .block_q = 16, .block_k = 64,
+               .num_stages = 2, .has_sink = true, .is_paged = true})
+REGARD_KERNEL(attn_combine, AttnDecodeParams, sink, {.value_dim = 128, .has_sink = true})
