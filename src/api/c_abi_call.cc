@@ -5,8 +5,6 @@
 #include <cstdint>
 #include <iterator>
 
-#include "regard/error.h"
-
 namespace regard::c_abi {
 namespace {
 
@@ -132,8 +130,6 @@ void check_of_flash_3(Module module, const regard_attention_args& args) {
 }
 
 }  // namespace
-
-void fail(const std::string& message) { throw Error(ErrorCode::invalid_argument, message); }
 
 View view_of(const std::string& name, const regard_tensor& tensor) {
   if (tensor.strides[3] != 1) {

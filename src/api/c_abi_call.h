@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "modules/checks.h"
 #include "regard/modules.h"
 #include "regard/problem.h"
 #include "regard/program.h"
@@ -12,7 +13,7 @@
 
 namespace regard::c_abi {
 
-[[noreturn]] void fail(const std::string& message);
+using checks::fail;
 
 View view_of(const std::string& name, const regard_tensor& tensor);
 LseView lse_of(const regard_lse& lse);

@@ -28,12 +28,6 @@ void check_lse(const std::string& name, const LseView& lse, const Problem& probl
   }
 }
 
-void check_same(const std::string& left, int64_t a, const std::string& right, int64_t b) {
-  if (a != b) {
-    fail(left + " " + text(a) + " and " + right + " " + text(b) + ": must be equal");
-  }
-}
-
 void check_operands(const Problem& problem) {
   const View &q = problem.q, &k = problem.k, &v = problem.v;
   check_view("q", q);

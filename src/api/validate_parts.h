@@ -7,13 +7,15 @@
 #include <cstdint>
 #include <string>
 
+#include "modules/checks.h"
 #include "regard/problem.h"
 
 namespace regard::api {
 
-[[noreturn]] void fail(const std::string& message);
-std::string text(int64_t value);
-std::string shape_text(const View& view);  // "[1, 4, 2, 8]"
+using checks::check_same;
+using checks::fail;
+using checks::shape_text;
+using checks::text;
 
 // Views (validate_views.cc).
 bool is_empty(const View& view);

@@ -15,10 +15,6 @@ struct Side {
   const int32_t* lengths;
   int32_t count;
   int64_t seq;
-
-  std::string offset_name(int32_t i) const {
-    return "documents." + letter + "_offsets[" + text(i) + "]";
-  }
 };
 
 Side query_side(const Problem& problem) {
@@ -32,17 +28,10 @@ Side key_side(const Problem& problem) {
 
 // Without lengths: offsets cut the whole row.
 void check_cuts(const Side& side) {
-  if (side.offsets[0] != 0) {
-    fail(side.offset_name(0) + " is " + text(side.offsets[0]) + ": must be 0");
-  }
-  for (int32_t i = 0; i < side.count; ++i) {
-    if (side.offsets[i + 1] < side.offsets[i]) {
-      fail(side.offset_name(i + 1) + " is " + text(side.offsets[i + 1]) +
-           ": must not be less than the " + text(side.offsets[i]) + " before it");
-    }
-  }
+  const std::string name = "documents." + side.letter + "_offsets";
+  checks::check_cumulative(name, side.offsets, side.count);
   if (side.offsets[side.count] != side.seq) {
-    fail(side.offset_name(side.count) + " is " + text(side.offsets[side.count]) +
+    fail(name + "[" + text(side.count) + "] is " + text(side.offsets[side.count]) +
          ": must be the sequence length " + text(side.seq));
   }
 }

@@ -3,7 +3,6 @@
 
 #include "api/validate_parts.h"
 #include "core/dtype.h"
-#include "regard/error.h"
 
 namespace regard::api {
 namespace {
@@ -12,18 +11,6 @@ namespace {
 constexpr int64_t kLargestExtent = std::numeric_limits<int32_t>::max();
 
 }  // namespace
-
-void fail(const std::string& message) { throw Error(ErrorCode::invalid_argument, message); }
-
-std::string text(int64_t value) { return std::to_string(value); }
-
-std::string shape_text(const View& view) {
-  std::string shape;
-  for (const int64_t extent : {view.batch, view.seq, view.heads, view.dim}) {
-    shape.append(shape.empty() ? "[" : ", ").append(text(extent));
-  }
-  return shape.append("]");
-}
 
 bool is_empty(const View& view) {
   return view.batch == 0 || view.seq == 0 || view.heads == 0 || view.dim == 0;

@@ -14,9 +14,7 @@ constexpr const char* kFunction = "flash_attn_with_kvcache";
 
 [[noreturn]] void fail(const std::string& message) { flash::fail(kFunction, message); }
 
-std::string at(const char* name, int64_t i) {
-  return std::string(name) + "[" + std::to_string(i) + "]";
-}
+using flash::at;
 
 // One sequence of the call: rows of q and of the new keys, and where the cache stands.
 struct CachedSequence {
@@ -47,9 +45,6 @@ void check_arguments(const View& q, const KvCacheArguments& cache) {
   if (cache.cu_seqlens_q == nullptr && cache.cu_seqlens_k_new != nullptr) {
     fail("cu_seqlens_k_new without cu_seqlens_q: lengths of both sides, or of neither");
   }
-  if (cache.cu_seqlens_q != nullptr && appends(cache) && cache.cu_seqlens_k_new == nullptr) {
-    fail("cu_seqlens_q and new k without cu_seqlens_k_new: say where each sequence's keys begin");
-  }
   flash::check_rotary(kFunction, cache.rotary, q.dim);
 }
 
@@ -64,27 +59,25 @@ void check_new_rows(const char* name, const View& rows, const View& cache, int64
   }
 }
 
-void check_piece(const char* name, const int32_t* cu_seqlens, int64_t i, int64_t total) {
-  if (cu_seqlens[0] != 0 || cu_seqlens[i + 1] < cu_seqlens[i] || cu_seqlens[i + 1] > total) {
-    fail(at(name, i + 1) + " is " + std::to_string(cu_seqlens[i + 1]) +
-         ": must start at 0, not decrease and not exceed the " + std::to_string(total) + " rows");
-  }
-}
-
 std::vector<CachedSequence> sequences_of(const View& q, const KvCacheArguments& cache,
                                          int64_t capacity) {
   const bool is_packed = cache.cu_seqlens_q != nullptr;
   const int64_t count = is_packed ? cache.count : q.batch;
+  if (is_packed) {
+    flash::check_cu_seqlens(kFunction, "cu_seqlens_q", cache.cu_seqlens_q, cache.count, q.seq);
+    if (appends(cache)) {
+      flash::check_cu_seqlens(kFunction, "cu_seqlens_k_new", cache.cu_seqlens_k_new, cache.count,
+                              cache.k.seq);
+    }
+  }
   std::vector<CachedSequence> sequences;
   for (int64_t i = 0; i < count; ++i) {
     CachedSequence sequence{i, 0, q.seq, i, 0, appends(cache) ? cache.k.seq : 0, capacity};
     if (is_packed) {
-      check_piece("cu_seqlens_q", cache.cu_seqlens_q, i, q.seq);
       sequence.q_batch = sequence.new_batch = 0;
       sequence.q_begin = cache.cu_seqlens_q[i];
       sequence.q_len = cache.cu_seqlens_q[i + 1] - sequence.q_begin;
       if (appends(cache)) {
-        check_piece("cu_seqlens_k_new", cache.cu_seqlens_k_new, i, cache.k.seq);
         sequence.new_begin = cache.cu_seqlens_k_new[i];
         sequence.new_len = cache.cu_seqlens_k_new[i + 1] - sequence.new_begin;
       }

@@ -7,7 +7,6 @@
 #include "core/sequences.h"
 #include "modules/flash_sequences.h"
 #include "regard/attention.h"
-#include "regard/error.h"
 #include "regard/modules.h"
 
 namespace regard::flash {
@@ -57,15 +56,24 @@ View joined_keys(LoweredCall& call) {
 }  // namespace
 
 void fail(const char* function, const std::string& message) {
-  throw Error(ErrorCode::invalid_argument, std::string(function) + ": " + message);
+  checks::fail(std::string(function) + ": " + message);
 }
 
-std::string shape_text(const View& view) {
-  std::string shape;
-  for (const int64_t extent : {view.batch, view.seq, view.heads, view.dim}) {
-    shape.append(shape.empty() ? "[" : ", ").append(std::to_string(extent));
+std::string at(const char* name, int64_t i) {
+  return std::string(name) + "[" + std::to_string(i) + "]";
+}
+
+void check_cu_seqlens(const char* function, const char* name, const int32_t* cu_seqlens,
+                      int32_t count, int64_t total) {
+  if (cu_seqlens == nullptr) {
+    fail(function, std::string(name) + " is null: " + std::to_string(count) + " sequences need " +
+                       std::to_string(count + 1) + " entries");
   }
-  return shape.append("]");
+  checks::check_cumulative(std::string(function) + ": " + name, cu_seqlens, count);
+  if (cu_seqlens[count] > total) {
+    fail(function, at(name, count) + " is " + std::to_string(cu_seqlens[count]) +
+                       ": the tensor has " + std::to_string(total) + " rows");
+  }
 }
 
 View contiguous_view(DType dtype, int64_t batch, int64_t seq, int64_t heads, int64_t dim,

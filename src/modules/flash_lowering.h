@@ -6,9 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "modules/checks.h"
 #include "regard/flash_attention.h"
 
 namespace regard::flash {
+
+using checks::shape_text;
 
 // Throws Error(invalid_argument): "flash_attn_varlen_func: <message>".
 [[noreturn]] void fail(const char* function, const std::string& message);
@@ -48,7 +51,12 @@ struct RowIndex {
 void copy_row(const View& from, const RowIndex& from_row, const View& to, const RowIndex& to_row,
               int64_t to_dim);
 
-std::string shape_text(const View& view);
+// "cu_seqlens_q[3]"
+std::string at(const char* name, int64_t i);
+
+// cu_seqlens of one side: from 0, not decreasing, inside the tensor's `total` rows.
+void check_cu_seqlens(const char* function, const char* name, const int32_t* cu_seqlens,
+                      int32_t count, int64_t total);
 
 // That a packed tensor holds `parts` operands.
 void check_parts(const char* function, const char* name, const PackedView& packed, int64_t parts);

@@ -8,32 +8,8 @@
 namespace regard {
 namespace {
 
-std::string at(const char* name, int64_t i) {
-  return std::string(name) + "[" + std::to_string(i) + "]";
-}
-
-// cu_seqlens of one side: from 0, not decreasing, inside the tensor.
-void check_cu_seqlens(const char* function, const char* name, const int32_t* cu_seqlens,
-                      int32_t count, int64_t total) {
-  if (cu_seqlens == nullptr) {
-    flash::fail(function, std::string(name) + " is null: " + std::to_string(count) +
-                              " sequences need " + std::to_string(count + 1) + " entries");
-  }
-  if (cu_seqlens[0] != 0) {
-    flash::fail(function, at(name, 0) + " is " + std::to_string(cu_seqlens[0]) + ": must be 0");
-  }
-  for (int32_t i = 0; i < count; ++i) {
-    if (cu_seqlens[i + 1] < cu_seqlens[i]) {
-      flash::fail(function, at(name, i + 1) + " is " + std::to_string(cu_seqlens[i + 1]) +
-                                ": must not be less than the " + std::to_string(cu_seqlens[i]) +
-                                " before it");
-    }
-  }
-  if (cu_seqlens[count] > total) {
-    flash::fail(function, at(name, count) + " is " + std::to_string(cu_seqlens[count]) +
-                              ": the tensor has " + std::to_string(total) + " rows");
-  }
-}
+using flash::at;
+using flash::check_cu_seqlens;
 
 void check_longest(const char* function, const char* name, const int32_t* cu_seqlens, int32_t count,
                    int64_t stated) {

@@ -10,23 +10,16 @@
 #include <string>
 
 #include "core/dtype.h"
-#include "regard/error.h"
+#include "modules/checks.h"
 
 namespace regard {
 namespace {
 
+using checks::shape_text;
+using checks::text;
+
 [[noreturn]] void refuse(const std::string& reason) {
-  throw Error(ErrorCode::invalid_argument, "scaled_dot_product_attention: " + reason);
-}
-
-std::string text(int64_t value) { return std::to_string(value); }
-
-std::string shape_text(const int64_t* shape, int64_t rank) {
-  std::string words;
-  for (int64_t i = 0; i < rank; ++i) {
-    words.append(words.empty() ? "[" : ", ").append(text(shape[i]));
-  }
-  return words.append("]");
+  checks::fail("scaled_dot_product_attention: " + reason);
 }
 
 // The tensors of a call have the rank of query; axes that are missing in front count 1.
@@ -108,8 +101,9 @@ void check_mask(const SdpaArguments& arguments, const Operands& operands) {
   for (int32_t i = 0; i < mask.rank; ++i) {
     const int64_t extent = scores[static_cast<size_t>(i + 4 - mask.rank)];
     if (mask.shape[i] != extent && mask.shape[i] != 1) {
-      refuse("attn_mask has the shape " + shape_text(mask.shape, mask.rank) +
-             ": must broadcast to " + shape_text(scores.data() + 4 - rank, rank));
+      refuse("attn_mask has the shape " + shape_text({mask.shape, static_cast<size_t>(mask.rank)}) +
+             ": must broadcast to " +
+             shape_text(std::span(scores).last(static_cast<size_t>(rank))));
     }
   }
 }

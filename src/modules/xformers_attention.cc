@@ -11,7 +11,7 @@
 namespace regard::xformers {
 namespace {
 
-std::string text(int64_t value) { return std::to_string(value); }
+using checks::text;
 
 // Heads g*H + h then have one stride.
 bool has_even_heads(const Tensor& tensor, bool is_shared) {

@@ -9,7 +9,7 @@
 namespace regard::xformers {
 namespace {
 
-std::string text(int64_t value) { return std::to_string(value); }
+using checks::text;
 
 // 0, a, a + b, ...
 std::vector<int32_t> offsets_of(const std::string& name, Lengths lengths) {

@@ -4,14 +4,12 @@
 #include <cstdint>
 #include <string>
 
-#include "regard/error.h"
+#include "modules/checks.h"
 #include "regard/xformers_bias.h"
 
 namespace regard::xformers {
 
-[[noreturn]] inline void refuse(const std::string& reason) {
-  throw Error(ErrorCode::invalid_argument, "xformers: " + reason);
-}
+[[noreturn]] inline void refuse(const std::string& reason) { checks::fail("xformers: " + reason); }
 
 inline void check_at_least(const std::string& name, int64_t value, int64_t least) {
   if (value < least) {
@@ -20,10 +18,7 @@ inline void check_at_least(const std::string& name, int64_t value, int64_t least
 }
 
 inline void check_same(const std::string& left, int64_t a, const std::string& right, int64_t b) {
-  if (a != b) {
-    refuse(left + " " + std::to_string(a) + " and " + right + " " + std::to_string(b) +
-           ": must be equal");
-  }
+  checks::check_same("xformers: " + left, a, right, b);
 }
 
 // Causal, and the query's own key and window_size - 1 before it.

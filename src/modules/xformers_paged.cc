@@ -9,7 +9,7 @@
 namespace regard::xformers {
 namespace {
 
-std::string text(int64_t value) { return std::to_string(value); }
+using checks::text;
 
 View in_pages(const View& pool, int64_t page_size) {
   View pages = pool;

@@ -305,19 +305,34 @@ TEST(FlashKvCacheVarlen, PackedQueriesAndNewKeys_GoToTheirSequences) {
   cache.cu_seqlens_k_new = cu_new.data();
   GuardedTensor o(DType::f32, {1, 5, kHeads, kDim}, Layout::bshd);
   GuardedLse lse(1, kHeads, 5);
-  const FlashOptions options{.is_causal = true};
+  std::vector<float> slopes;  // of each sequence
+  for (int64_t i = 0; i < kBatch * kHeads; ++i) {
+    slopes.push_back(0.05f * static_cast<float>(i));
+  }
+  FlashOptions options{.is_causal = true};
+  options.alibi = {.slopes = slopes.data(), .stride_batch = kHeads};
   flash_attn_with_kvcache(q.view(), cache, options, {o.view(), lse.view()});
   for (size_t i = 0; i < kBatch; ++i) {
     const auto row = static_cast<int64_t>(i);
     const int64_t num_new = cu_new[i + 1] - cu_new[i], num_keys = kCacheLengths[i] + num_new;
     EXPECT_EQ(rows_of(k_cache.view(), row, kCacheLengths[i], num_new).dense(),
               rows_of(k.view(), 0, cu_new[i], num_new).dense());
+    options.alibi = {.slopes = slopes.data() + row * kHeads};
     const auto own_q = rows_of(q.view(), 0, cu_q[i], cu_q[i + 1] - cu_q[i]);
     const auto own_k = rows_of(k_cache.view(), row, 0, num_keys);
     const auto own_v = rows_of(v_cache.view(), row, 0, num_keys);
     expect_rows({o.view(), lse.view()}, 0, cu_q[i],
                 ExpectedForward(sequence_problem(own_q, own_k, own_v, options)), "o");
   }
+
+  const std::vector<int32_t> decreasing = {0, 1, 0, 7}, too_long = {0, 1, 3, 8};
+  const auto refusal = [&](const int32_t* cu_seqlens_k_new) {
+    cache.cu_seqlens_k_new = cu_seqlens_k_new;
+    return refusal_of([&] { flash_attn_with_kvcache(q.view(), cache, {}, {o.view(), {}}); });
+  };
+  EXPECT_THAT(refusal(nullptr), HasSubstr("cu_seqlens_k_new is null"));
+  EXPECT_THAT(refusal(decreasing.data()), HasSubstr("cu_seqlens_k_new[2] is 0"));
+  EXPECT_THAT(refusal(too_long.data()), HasSubstr("[3] is 8: the tensor has 7 rows"));
 }
 
 // qv over pages: the joined keys are gathered.
