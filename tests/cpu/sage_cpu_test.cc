@@ -48,7 +48,7 @@ AttentionCase with_int8_backward(AttentionCase config) {
 
 std::vector<AttentionCase> sage_cases() {
   constexpr auto kLower = Causal::lower_right;
-  constexpr Quantization kThread{.groups = ScaleGroups::per_thread};
+  static constexpr Quantization kThread{.groups = ScaleGroups::per_thread};
   constexpr Quantization kWarp{.groups = ScaleGroups::per_warp};
   constexpr Quantization kBlock{.groups = ScaleGroups::per_block};
   constexpr Quantization kF16{.values = ValueFormat::f16};
