@@ -4,8 +4,7 @@
 
 #include "gpu/driver/cuda_driver.h"
 #include "gpu/jit/nvrtc.h"
-#include "gpu/launch/attn_fwd_mma.h"
-#include "gpu/plan/attn_fwd_mma.h"
+#include "gpu/kernel_list.h"
 #include "gpu/pointers.h"
 #include "regard/cuda.h"
 #include "regard/error.h"
@@ -49,6 +48,26 @@ void make_context_current(const CudaDriver& driver, int ordinal) {
   }
 }
 
+// The driver and the GPU whose memory q is, its context current on this thread.
+Gpu gpu_of(const CudaDriver& driver, int ordinal) {
+  make_context_current(driver, ordinal);
+  CudaDevice device = 0;
+  check(driver, driver.device_get(&device, ordinal), "cuDeviceGet");
+  return {.driver = &driver,
+          .compute_capability = compute_capability_of(driver, device),
+          .num_multiprocessors = num_multiprocessors_of(driver, device),
+          .stream = cuda_stream()};
+}
+
+const CudaDriver& needed_driver() {
+  std::string reason;
+  const CudaDriver* driver = cuda_driver(reason);
+  if (driver == nullptr) {
+    throw Error(ErrorCode::unsupported, reason);
+  }
+  return *driver;
+}
+
 }  // namespace
 
 std::string why_unsupported_cuda(const Problem& problem) {
@@ -62,8 +81,7 @@ std::string why_unsupported_cuda(const Problem& problem) {
   if (ordinal == kNoDevice || driver->device_get(&device, ordinal) != 0) {
     return "q does not lie in a GPU's memory; copy the operands there, or name a CPU back end";
   }
-  reason = why_unsupported_attn_fwd_mma(problem, compute_capability_of(*driver, device));
-  if (!reason.empty()) {
+  if (choose_forward(problem, compute_capability_of(*driver, device), reason) == nullptr) {
     return reason;
   }
   const std::array<NamedPointer, 10> pointers = {{
@@ -82,23 +100,19 @@ std::string why_unsupported_cuda(const Problem& problem) {
 }
 
 void forward_cuda(const Problem& problem, const ForwardOutputs& outputs) {
-  std::string reason;
-  const CudaDriver* driver = cuda_driver(reason);
-  if (driver == nullptr) {
-    throw Error(ErrorCode::unsupported, reason);
-  }
-  const int ordinal = device_of(*driver, problem.q.data);
+  const CudaDriver& driver = needed_driver();
+  const int ordinal = device_of(driver, problem.q.data);
   const std::array<NamedPointer, 2> results = {{{"o", outputs.o.data}, {"lse", outputs.lse.data}}};
-  reason = why_unreadable(*driver, ordinal, results);
+  std::string reason = why_unreadable(driver, ordinal, results);
   if (!reason.empty()) {
     throw Error(ErrorCode::invalid_argument, reason);
   }
-  make_context_current(*driver, ordinal);
-  CudaDevice device = 0;
-  check(*driver, driver->device_get(&device, ordinal), "cuDeviceGet");
-  const int compute_capability = compute_capability_of(*driver, device);
-  launch_attn_fwd_mma(*driver, plan_attn_fwd_mma(problem, outputs, compute_capability),
-                      compute_capability, cuda_stream());
+  const Gpu gpu = gpu_of(driver, ordinal);
+  if (const ForwardKernel* kernel = choose_forward(problem, gpu.compute_capability, reason)) {
+    kernel->launch(gpu, problem, outputs);
+    return;
+  }
+  throw Error(ErrorCode::unsupported, reason);
 }
 
 }  // namespace gpu

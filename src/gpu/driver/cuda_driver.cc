@@ -88,6 +88,13 @@ int compute_capability_of(const CudaDriver& driver, CudaDevice device) {
   return is_known ? 10 * major + minor : 0;
 }
 
+int num_multiprocessors_of(const CudaDriver& driver, CudaDevice device) {
+  int count = 0;
+  check(driver, driver.device_get_attribute(&count, kMultiprocessorCount, device),
+        "cuDeviceGetAttribute");
+  return count;
+}
+
 void check(const CudaDriver& driver, CudaResult result, const char* what) {
   if (result != 0) {
     throw Error(ErrorCode::internal, std::string(what) + ": " + words_of(driver, result));

@@ -47,6 +47,7 @@ struct CudaDriver {
 };
 
 // CUdevice_attribute, CUpointer_attribute, CUfunction_attribute.
+inline constexpr int kMultiprocessorCount = 16;
 inline constexpr int kComputeCapabilityMajor = 75;
 inline constexpr int kComputeCapabilityMinor = 76;
 inline constexpr int kPointerMemoryType = 2;
@@ -62,6 +63,8 @@ const CudaDriver* cuda_driver(std::string& reason);
 
 // 10 * major + minor; 0 where the driver does not say.
 int compute_capability_of(const CudaDriver& driver, CudaDevice device);
+
+int num_multiprocessors_of(const CudaDriver& driver, CudaDevice device);
 
 // Throws Error(internal) with `what` and the driver's own words where `result` is no success.
 void check(const CudaDriver& driver, CudaResult result, const char* what);
