@@ -58,7 +58,7 @@ class Bench {
     check(driver, driver.primary_context_retain(&context, device), "context");
     check(driver, driver.context_set_current(context), "context");
     compute_capability_ = compute_capability_of(driver, device);
-    check(driver, driver.device_get_attribute(&num_multiprocessors_, 16, device), "attribute");
+    num_multiprocessors_ = num_multiprocessors_of(driver, device);
     check(driver, driver.memory_allocate(&pool_, kPoolBytes), "memory");
     check(driver, driver.memory_allocate(&scratch_, kScratchBytes), "memory");
     fill_pool();

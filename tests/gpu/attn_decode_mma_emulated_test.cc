@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <cstdlib>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -11,7 +11,7 @@
 #include "gpu/kernels/attn_decode_mma.cuh"
 #include "gpu/plan/attn_decode_mma.h"
 #include "gpu/plan/print_config.h"
-#include "tests/gpu/emulator/emulator.h"
+#include "tests/gpu/emulated_launch.h"
 #include "tests/gpu/relocated_problem.h"
 #include "tests/support/attention_judge.h"
 
@@ -69,6 +69,20 @@ constexpr std::array kKernels = {
                       .has_limits = true,
                       .is_packed = true,
                       .is_paged = true}>(),
+    kernel<90, 16,
+           AttnConfig{.bias = gpu::BiasFormat::f16,
+                      .head_dim = 32,
+                      .value_dim = 32,
+                      .has_limits = true,
+                      .has_chunks = true}>(),
+    kernel<90, 16,
+           AttnConfig{.element = Element::bf16,
+                      .head_dim = 32,
+                      .value_dim = 32,
+                      .has_mask = true,
+                      .has_block_mask = true}>(),
+    kernel<90, 16,
+           AttnConfig{.head_dim = 32, .value_dim = 32, .is_packed = true, .has_lengths = true}>(),
     kernel<75, 1, AttnConfig{.head_dim = 64, .value_dim = 64, .has_limits = true}>(),
     kernel<75, 1, AttnConfig{.head_dim = 192, .value_dim = 192, .is_paged = true}>(),
     kernel<75, 1, AttnConfig{.head_dim = 256, .value_dim = 256, .has_softcap = true}>(),
@@ -92,24 +106,6 @@ class Workspace {
   std::vector<float> floats_;
 };
 
-std::vector<MemoryRange> memory_of(const RelocatedProblem& relocated) {
-  std::vector<MemoryRange> memory;
-  for (const RelocatedProblem::Piece& piece : relocated.pieces()) {
-    memory.push_back({piece.there, piece.num_bytes, piece.is_result});
-  }
-  return memory;
-}
-
-Launch launch_of(const gpu::Grid& grid, const AttnConfig& config, int smem_bytes,
-                 const std::vector<MemoryRange>& memory) {
-  return {.grid_x = static_cast<int>(grid.x),
-          .grid_y = static_cast<int>(grid.y),
-          .grid_z = static_cast<int>(grid.z),
-          .num_threads = config.num_threads(),
-          .smem_bytes = smem_bytes,
-          .memory = memory};
-}
-
 std::string run(gpu::AttnDecodePlan& plan, std::vector<MemoryRange> memory) {
   Workspace workspace(plan.workspace_bytes());
   plan.set_workspace(workspace.data());
@@ -117,14 +113,15 @@ std::string run(gpu::AttnDecodePlan& plan, std::vector<MemoryRange> memory) {
   for (const Kernel& kernel : kKernels) {
     if (kernel.config == plan.config) {
       const std::string fault =
-          emulate(launch_of(plan.grid, plan.config, gpu::decode_smem_bytes(plan.config), memory),
+          emulate(emulated_launch(plan.grid, plan.config.num_threads(),
+                                  gpu::decode_smem_bytes(plan.config), memory),
                   [&](unsigned short* shared) { kernel.run(plan.params, shared); });
       if (!fault.empty() || plan.params.num_splits == 1) {
         return fault;
       }
-      return emulate(
-          launch_of(plan.combine_grid, plan.combine, gpu::combine_smem_bytes(plan.combine), memory),
-          [&](unsigned short* shared) { kernel.combine(plan.params, shared); });
+      return emulate(emulated_launch(plan.combine_grid, plan.combine.num_threads(),
+                                     gpu::combine_smem_bytes(plan.combine), memory),
+                     [&](unsigned short* shared) { kernel.combine(plan.params, shared); });
     }
   }
   return "add to kKernels: " + gpu::literal(plan.config);
@@ -213,6 +210,30 @@ std::vector<EmulatedCase> emulated_cases() {
     c.documents = {{40, 230}, {7, 300}, {1, 100}};
     c.page_size = 48;
     c.causal = Causal::lower_right;
+  });
+  add(90, base(f16, 3, 500, 32, 32), [&](AttentionCase& c) {
+    heads(c, 4, 1);
+    c.causal = Causal::lower_right;
+    c.chunks = {.size = 200, .shift = 100, .first_shifted_head = 2};
+    c.has_bias = true;
+  });
+  add(90, base(bf16, 4, 700, 32, 32), [&](AttentionCase& c) {
+    heads(c, 3, 1);
+    c.has_mask = true;
+    c.block_q = 2;
+    c.block_k = 70;
+  });
+  add(90, base(f16, 9, 600, 32, 32), [&](AttentionCase& c) {
+    heads(c, 4, 2);
+    c.documents = {{3, 50}, {2, 0}, {1, 541}};
+    c.unowned = 3;
+    c.sq = 6 + 9;
+    c.sk = 591 + 9;
+    c.change = [](Problem& problem) {
+      static constexpr int32_t kOffsets[] = {0, 6, 11, 15};
+      problem.documents.q_offsets = kOffsets;
+      problem.documents.q_lengths = nullptr;
+    };
   });
   add(75, base(f16, 1, 540, 64, 64), [](AttentionCase& c) { c.causal = Causal::lower_right; });
   add(75, base(f16, 2, 265, 184, 192), [](AttentionCase& c) { c.page_size = 20; });

@@ -8,7 +8,7 @@
 #include "gpu/kernels/attn_fwd_mma.cuh"
 #include "gpu/plan/attn_fwd_mma.h"
 #include "gpu/plan/print_config.h"
-#include "tests/gpu/emulator/emulator.h"
+#include "tests/gpu/emulated_launch.h"
 #include "tests/gpu/relocated_problem.h"
 #include "tests/support/attention_judge.h"
 
@@ -72,24 +72,12 @@ struct EmulatedCase {
 };
 void PrintTo(const EmulatedCase& value, std::ostream* out) { *out << value.config.id(); }
 
-std::vector<MemoryRange> memory_of(const RelocatedProblem& relocated) {
-  std::vector<MemoryRange> memory;
-  for (const RelocatedProblem::Piece& piece : relocated.pieces()) {
-    memory.push_back({piece.there, piece.num_bytes, piece.is_result});
-  }
-  return memory;
-}
-
 std::string run(const gpu::AttnFwdPlan& plan, const std::vector<MemoryRange>& memory) {
   for (const Kernel& kernel : kKernels) {
     if (kernel.config == plan.config) {
-      return emulate({.grid_x = static_cast<int>(plan.grid.x),
-                      .grid_y = static_cast<int>(plan.grid.y),
-                      .grid_z = static_cast<int>(plan.grid.z),
-                      .num_threads = plan.config.num_threads(),
-                      .smem_bytes = plan.config.smem_bytes(),
-                      .memory = memory},
-                     [&](unsigned short* shared) { kernel.run(plan.params, shared); });
+      return emulate(
+          emulated_launch(plan.grid, plan.config.num_threads(), plan.config.smem_bytes(), memory),
+          [&](unsigned short* shared) { kernel.run(plan.params, shared); });
     }
   }
   return "add to kKernels: " + gpu::literal(plan.config);
