@@ -16,6 +16,7 @@ namespace regard::testing {
 namespace {
 
 using gpu::AttnConfig;
+using gpu::BiasFormat;
 using gpu::Element;
 
 struct Kernel {
@@ -64,6 +65,37 @@ constexpr std::array kKernels = {
     kernel<75,
            AttnConfig{.head_dim = 192, .value_dim = 192, .has_limits = true, .is_packed = true}>(),
     kernel<75, AttnConfig{.head_dim = 256, .value_dim = 256, .has_softcap = true}>(),
+    kernel<80, AttnConfig{.head_dim = 16, .value_dim = 16, .has_mask = true}>(),
+    kernel<80,
+           AttnConfig{
+               .bias = BiasFormat::f16, .head_dim = 16, .value_dim = 16, .has_limits = true}>(),
+    kernel<80, AttnConfig{.element = Element::bf16,
+                          .bias = BiasFormat::bf16,
+                          .head_dim = 16,
+                          .value_dim = 16,
+                          .has_limits = true}>(),
+    kernel<80,
+           AttnConfig{.head_dim = 16, .value_dim = 16, .has_limits = true, .has_chunks = true}>(),
+    kernel<80, AttnConfig{.head_dim = 16, .value_dim = 16, .has_limits = true, .has_sink = true}>(),
+    kernel<80, AttnConfig{.head_dim = 16, .value_dim = 16, .has_dropout = true}>(),
+    kernel<80,
+           AttnConfig{.head_dim = 16, .value_dim = 16, .is_packed = true, .has_lengths = true}>(),
+    kernel<80, AttnConfig{.head_dim = 16, .value_dim = 16, .has_block_mask = true}>(),
+    kernel<80, AttnConfig{.element = Element::bf16,
+                          .bias = BiasFormat::bf16,
+                          .head_dim = 16,
+                          .value_dim = 16,
+                          .is_vectorised = false,
+                          .has_limits = true,
+                          .has_softcap = true,
+                          .has_alibi = true,
+                          .is_packed = true,
+                          .has_lengths = true,
+                          .has_chunks = true,
+                          .has_mask = true,
+                          .has_sink = true,
+                          .has_dropout = true,
+                          .has_block_mask = true}>(),
 };
 
 struct EmulatedCase {
@@ -98,6 +130,78 @@ TEST_P(AttnFwdMma, Emulated_AgreesWithReferenceAndTouchesOnlyItsMemory) {
   ASSERT_EQ(run(plan, memory_of(relocated)), "");
   EXPECT_TRUE(relocated.copy_back()) << "something beside the results was written";
   judge.expect_forward_right(results);
+}
+
+// One feature beside the limits at a time, then all of them.
+void add_feature_cases(std::vector<EmulatedCase>& cases) {
+  const auto add = [&](int64_t sq, int64_t sk, auto change) {
+    AttentionCase config;
+    config.dtype = config.gradient_dtype = DType::f16;
+    config.sq = sq;
+    config.sk = sk;
+    config.d = config.dv = 16;
+    config.q_heads = 2;
+    config.seed = static_cast<uint32_t>(900 + cases.size());
+    change(config);
+    cases.push_back({80, config});
+  };
+  add(140, 90, [](AttentionCase& c) {
+    c.has_mask = true;
+    c.batch = 2;
+    c.has_nan_keys = true;
+  });
+  add(60, 90, [](AttentionCase& c) {
+    c.has_mask = c.has_nan_keys = true;
+    c.broadcast = Broadcast::over_head_and_query;
+  });
+  for (const Broadcast broadcast : {Broadcast::full, Broadcast::over_key}) {
+    add(70, 150, [&](AttentionCase& c) {
+      c.has_bias = true;
+      c.dtype = broadcast == Broadcast::full ? DType::f16 : DType::bf16;
+      c.broadcast = broadcast;
+      c.causal = Causal::lower_right;
+    });
+  }
+  for (const int64_t shift : {0, 9}) {
+    add(130, 140, [&](AttentionCase& c) {
+      c.chunks = {.size = 17, .shift = shift, .first_shifted_head = 1};
+      c.causal = Causal::upper_left;
+      c.kv_heads = 2;
+    });
+  }
+  add(140, 140, [](AttentionCase& c) {
+    c.has_sink = true;
+    c.causal = Causal::lower_right;
+    c.sk = 100;  // 40 rows see the sink alone
+  });
+  add(140, 300, [](AttentionCase& c) { c.dropout = 0.3f; });
+  add(60, 70, [](AttentionCase& c) {
+    c.documents = {{20, 33}, {0, 5}, {31, 20}};
+    c.unowned = 3;
+    c.has_nan_keys = true;
+  });
+  for (const int32_t block : {16, 37, 128}) {
+    add(200, 290, [&](AttentionCase& c) {
+      c.block_q = block;
+      c.block_k = block + block % 2 * 8;
+      c.has_nan_keys = true;
+      c.broadcast = block == 37 ? Broadcast::full : Broadcast::over_batch_and_head;
+    });
+  }
+  add(90, 130, [](AttentionCase& c) {
+    c.documents = {{50, 60}, {20, 30}};
+    c.unowned = 10;
+    c.has_mask = c.has_bias = c.has_alibi = c.has_sink = true;
+    c.window = {.left = 40, .right = 5};
+    c.chunks = {.size = 40, .shift = 10, .first_shifted_head = 1};
+    c.softcap = 10.0f;
+    c.dropout = 0.5f;
+    c.block_q = 32;
+    c.block_k = 16;
+    c.layout = Layout::sliced;
+    c.dtype = DType::bf16;
+    c.d = 15;
+  });
 }
 
 std::vector<EmulatedCase> emulated_cases() {
@@ -161,6 +265,7 @@ std::vector<EmulatedCase> emulated_cases() {
     c.causal = Causal::lower_right;
   });
   add(75, base(f16, 17, 40, 248, 256), [](AttentionCase& c) { c.softcap = 3.0f; });
+  add_feature_cases(cases);
   return cases;
 }
 

@@ -40,11 +40,11 @@ struct AttnConfig {
 
   friend constexpr bool operator==(const AttnConfig&, const AttnConfig&) = default;
 
-  // Whether something besides softcap changes single scores: tensors, programs.
-  constexpr bool has_pair_terms() const {
-    return has_mask || bias != BiasFormat::none || has_score_program || has_mask_program;
+  // Whether something beside the limits may hide a pair.
+  constexpr bool masks_pairs() const {
+    return has_mask || bias != BiasFormat::none || has_mask_program || has_block_mask ||
+           has_score_program;
   }
-
   // Whether a score is computed from memory that only pairs of the problem have.
   constexpr bool reads_pairs() const {
     return has_mask || bias != BiasFormat::none || has_block_mask;

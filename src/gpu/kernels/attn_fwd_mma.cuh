@@ -1,16 +1,19 @@
 // attn_fwd_mma: exact attention forward on the matrix units of Turing and later (mma.sync).
-// Math     O = softmax(softcap(scale * Q K^T) + ALiBi, masked) V; LSE = natural logarithm of the
-//          sum of exponentials of each row (for the backward).
+// Math     O = dropout(softmax(program(softcap(scale * Q K^T)) + bias + ALiBi, masked; sink)) V;
+// LSE =
+//          natural logarithm of the sum of exponentials of each row (for the backward).
 // Shapes   Q [B,Sq,Hq,D]  K [B,Sk,Hkv,D]  V [B,Sk,Hkv,Dv]  O [B,Sq,Hq,Dv]  LSE [B,Hq,Sq] f32; any
 //          strides, last = 1. Packed rows: B = 1, documents through offsets on the device.
 // Tiling   grid = (ceil(Sq / block_q), Hq, B or documents), last queries first: under a causal mask
-//          they have most keys. A block owns block_q rows and loops over block_k keys; a warp owns
-//          16 * row_tiles rows, so that row max and sum never leave a quad of lanes.
+//          they have most keys; documents with lengths have one more, for rows of none. A block
+//          owns block_q rows and loops over block_k keys; a warp owns 16 * row_tiles rows, so that
+//          row max and sum never leave a quad of lanes.
 // Memory   shared: Q tile + K tile + V tile (AttnConfig::smem_bytes); S, P and O in registers.
 // Pipeline V(j) is requested before S(j) is computed, K(j+1) before the softmax of j: each copy has
 //          one product to hide behind. Turing copies through registers and does not overlap.
 // Numerics f32 sums; exp2 with log2(e) folded into the scale; P rounded to the operands' format for
-//          P V; a row that sees no key gives O = 0, LSE = -inf.
+//          P V; a row that sees no key gives O = 0, LSE = -inf (or the sink). Values of keys that
+//          no row of a warp sees are not multiplied: NaN there does not show.
 // Limits   D, Dv <= 256, f16 and bf16 (Turing f16); everything else in why_unsupported().
 // Source   Dao 2023 (arXiv 2307.08691) algorithm 1; lane maps from the PTX manual.
 #pragma once
@@ -21,6 +24,7 @@
 #include "pair/score.cuh"
 #include "platform.cuh"
 #include "tile/copy.cuh"
+#include "tile/dropout.cuh"
 #include "tile/finish.cuh"
 #include "tile/mma.cuh"
 #include "tile/softmax.cuh"
@@ -47,14 +51,39 @@ REGARD_DEVICE RowBlock row_block(const AttnFwdParams& p) {
   return block;
 }
 
+// What the rows of a warp see of a step's keys.
+struct WarpStep {
+  bool is_inside;  // limits leave every key to every row
+  Listing listing;
+};
+
+template <AttnConfig kCfg>
+REGARD_DEVICE WarpStep warp_step(const AttnFwdParams& p, const RowBlock& block, int first_key) {
+  const Sequence& sequence = block.head.sequence;
+  const int first = block.first_query + first_row_of_warp<kCfg>();
+  const int last = first + 16 * kCfg.row_tiles() - 1;
+  WarpStep step{(!kCfg.reads_pairs() || last < sequence.q_len) &&
+                    first_key >= key_limits<kCfg>(p, block.head, last).lo &&
+                    first_key + kCfg.block_k <= key_limits<kCfg>(p, block.head, first).hi,
+                Listing::full};
+  if constexpr (kCfg.has_block_mask) {
+    const int q_end = last + 1 < sequence.q_len ? last + 1 : sequence.q_len;
+    const int k_end =
+        first_key + kCfg.block_k < sequence.k_len ? first_key + kCfg.block_k : sequence.k_len;
+    step.listing = listing_of_tile(p, block.head, {first, q_end, first_key, k_end});
+  }
+  return step;
+}
+
 // Products to scores of keys first_key .. first_key + block_k; what a row does not see: -infinity.
 // kIsClear: every row sees every key as far as limits and block mask go.
 template <AttnConfig kCfg, bool kIsClear>
-REGARD_DEVICE void finish_scores(ScoreTile<kCfg>& scores, const AttnFwdParams& p,
-                                 const RowBlock& block, int first_key) {
+REGARD_DEVICE SeenKeys<kCfg> finish_pairs(ScoreTile<kCfg>& scores, const AttnFwdParams& p,
+                                          const RowBlock& block, int first_key, Listing listing) {
   const int lane = thread_in_block() % 32;
   const int first_row = block.first_query + first_row_of_warp<kCfg>() + lane / 4;
   const int first_col = first_key + lane % 4 * 2;
+  SeenKeys<kCfg> seen;
   REGARD_UNROLL
   for (int t = 0; t < kCfg.row_tiles(); ++t) {
     REGARD_UNROLL
@@ -67,24 +96,39 @@ REGARD_DEVICE void finish_scores(ScoreTile<kCfg>& scores, const AttnFwdParams& p
         const int key = first_col + i / 2 * 8 + i % 2;
         float& score = scores[t][i / 2][2 * r + i % 2];
         score = pair_score<kCfg>(p, block.head, query, key, score, kIsClear || keys.contain(key),
-                                 kIsClear ? Listing::full : Listing::mixed)
+                                 kIsClear ? Listing::full : listing)
                     .log2;
+        seen.add(i, score);
       }
     }
   }
+  return seen;
 }
 
-// Whether every query of the block sees keys first_key .. first_key + block_k, as far as limits and
-// block mask go.
 template <AttnConfig kCfg>
-REGARD_DEVICE bool is_clear(const AttnFwdParams& p, const RowBlock& block, int first_key) {
+REGARD_DEVICE SeenKeys<kCfg> finish_scores(ScoreTile<kCfg>& scores, const AttnFwdParams& p,
+                                           const RowBlock& block, int first_key) {
+  const WarpStep step = warp_step<kCfg>(p, block, first_key);
+  const bool is_clear =
+      step.is_inside && (step.listing == Listing::full ||
+                         (!kCfg.has_mask_program && step.listing == Listing::listed));
+  return is_clear ? finish_pairs<kCfg, true>(scores, p, block, first_key, Listing::full)
+                  : finish_pairs<kCfg, false>(scores, p, block, first_key, step.listing);
+}
+
+// The first key at or after `key` whose step some query of the block may see: the block's end where
+// there is none.
+template <AttnConfig kCfg>
+REGARD_DEVICE int next_step(const AttnFwdParams& p, const RowBlock& block, int key) {
   if constexpr (kCfg.has_block_mask) {
-    return false;
+    const int end = block.first_query + kCfg.block_q, q_len = block.head.sequence.q_len;
+    const PairTile tile{block.first_query, end < q_len ? end : q_len, key, block.keys.hi};
+    if (key < block.keys.hi) {
+      const int listed = first_listed_key(p, block.head, tile);
+      return listed < block.keys.hi ? listed / kCfg.block_k * kCfg.block_k : block.keys.hi;
+    }
   }
-  const int last = block.first_query + kCfg.block_q - 1;
-  return (!kCfg.reads_pairs() || last < block.head.sequence.q_len) &&
-         first_key >= key_limits<kCfg>(p, block.head, last).lo &&
-         first_key + kCfg.block_k <= key_limits<kCfg>(p, block.head, block.first_query).hi;
+  return key;
 }
 
 template <AttnConfig kCfg>
@@ -101,7 +145,7 @@ REGARD_DEVICE void write_rows(const AttnFwdParams& p, const RowBlock& block,
       if (query >= sequence.q_len) {
         continue;
       }
-      const float factor = sum == 0.0f ? 0.0f : 1.0f / sum;
+      const float factor = sum == 0.0f ? 0.0f : (kCfg.has_dropout ? p.dropout_scale : 1.0f) / sum;
       const long long row = sequence.q_begin + query;
       unsigned short* to = p.o.data + sequence.batch * p.o.stride_batch + row * p.o.stride_seq +
                            block.head.index * p.o.stride_head;
@@ -120,10 +164,32 @@ REGARD_DEVICE void write_rows(const AttnFwdParams& p, const RowBlock& block,
   }
 }
 
+// Rows of the block that belong to no document: O = 0, LSE = -infinity.
+template <AttnConfig kCfg>
+REGARD_DEVICE void clear_unowned_rows(const AttnFwdParams& p) {
+  const int head = block_y();
+  for (int i = thread_in_block(); i < kCfg.block_q; i += kCfg.num_threads()) {
+    const int row = block_x() * kCfg.block_q + i;
+    if (row >= p.q_len || is_owned(p.q_offsets, p.q_lengths, p.num_sequences, row)) {
+      continue;
+    }
+    unsigned short* to = p.o.data + row * p.o.stride_seq + head * p.o.stride_head;
+    for (int col = 0; col < p.value_dim; col += 2) {
+      store_pair<kCfg>(to, col, p.value_dim, 0.0f, 0.0f);
+    }
+    if (p.lse.data != nullptr) {
+      store_global(p.lse.data + head * p.lse.stride_head + row, -infinity());
+    }
+  }
+}
+
 // `shared`: kCfg.smem_bytes() bytes, 16-byte aligned.
 template <AttnConfig kCfg>
 REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) {
   static_assert(why_unsupported(kCfg) == nullptr);
+  if (kCfg.has_lengths && block_z() == p.num_sequences) {
+    return clear_unowned_rows<kCfg>(p);
+  }
   const RowBlock block = row_block<kCfg>(p);
   const Sequence& sequence = block.head.sequence;
   if (block.first_query >= sequence.q_len) {
@@ -148,34 +214,34 @@ REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) 
   ScoreTile<kCfg> scores;
   OutputTile<kCfg> out = {};
   RowState<kCfg> rows;
-  rows.clear();
-  const int first = block.keys.lo / kCfg.block_k * kCfg.block_k;
+  rows.begin(block.head);
+  const int first = next_step<kCfg>(p, block, block.keys.lo / kCfg.block_k * kCfg.block_k);
   if (first < block.keys.hi) {
     load_tile<kCfg, kCfg.block_q, kCfg.head_dim>(
         q_smem, q_gmem, p.q.stride_seq, {0, sequence.q_len - block.first_query}, p.head_dim);
     load_keys(p.k, Columns<kCfg.head_dim>{}, k_smem, first, p.head_dim);
   }
-  for (int key = first; key < block.keys.hi; key += kCfg.block_k) {
+  for (int key = first, next; key < block.keys.hi; key = next) {
     load_keys(p.v, Columns<kCfg.value_dim>{}, v_smem, key, p.value_dim);
+    next = next_step<kCfg>(p, block, key + kCfg.block_k);
     await_copies<kCfg, 1>();  // Q and K are here, V may be under way
     block_barrier();
     multiply_q_k<kCfg>(scores, q_smem, k_smem);  // line 8: S = Q K^T
     block_barrier();                             // all warps have read K
-    if (key + kCfg.block_k < block.keys.hi) {
-      load_keys(p.k, Columns<kCfg.head_dim>{}, k_smem, key + kCfg.block_k, p.head_dim);
+    if (next < block.keys.hi) {
+      load_keys(p.k, Columns<kCfg.head_dim>{}, k_smem, next, p.head_dim);
     } else {
       close_copies<kCfg>();  // an empty group: the wait below counts
     }
-    if (is_clear<kCfg>(p, block, key)) {
-      finish_scores<kCfg, true>(scores, p, block, key);
-    } else {
-      finish_scores<kCfg, false>(scores, p, block, key);
-    }
+    const SeenKeys<kCfg> seen = finish_scores<kCfg>(scores, p, block, key);
     update_softmax<kCfg>(rows, scores, out);  // lines 9, 10: max, P, sum; rescale O
-    await_copies<kCfg, 1>();                  // V is here, the next K may be under way
+    if constexpr (kCfg.has_dropout) {
+      drop_weights<kCfg>(scores, p, block.head, block.first_query, key);
+    }
+    await_copies<kCfg, 1>();  // V is here, the next K may be under way
     block_barrier();
-    multiply_p_v<kCfg>(out, scores, v_smem);  // line 10: O += P V
-    block_barrier();                          // all warps have read V
+    multiply_p_v<kCfg>(out, scores, v_smem, seen);  // line 10: O += P V
+    block_barrier();                                // all warps have read V
   }
   write_rows<kCfg>(p, block, rows, out);  // lines 12, 13
 }

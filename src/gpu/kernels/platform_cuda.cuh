@@ -21,6 +21,12 @@ REGARD_DEVICE float shuffle_xor(float value, int mask) {
   return __shfl_xor_sync(0xFFFFFFFFu, value, mask);
 }
 
+REGARD_DEVICE unsigned shuffle_xor(unsigned value, int mask) {
+  return __shfl_xor_sync(0xFFFFFFFFu, value, mask);
+}
+// Whether the condition holds in some lane of the warp.
+REGARD_DEVICE bool any_lane(bool condition) { return __any_sync(0xFFFFFFFFu, condition) != 0; }
+
 struct Piece {  // 16 bytes
   unsigned word[4];
 };

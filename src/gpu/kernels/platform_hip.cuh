@@ -38,6 +38,17 @@ REGARD_DEVICE float shuffle_xor(float value, int mask) {
       shuffle_from(__builtin_bit_cast(unsigned, value), (thread_in_block() % 32) ^ mask);
   return __builtin_bit_cast(float, bits);
 }
+REGARD_DEVICE unsigned shuffle_xor(unsigned value, int mask) {
+  return shuffle_from(value, (thread_in_block() % 32) ^ mask);
+}
+REGARD_DEVICE bool any_lane(bool condition) {
+  unsigned any = condition ? 1 : 0;
+  REGARD_UNROLL
+  for (int mask = 1; mask < 32; mask *= 2) {
+    any |= shuffle_xor(any, mask);
+  }
+  return any != 0;
+}
 
 struct Piece {  // 16 bytes
   unsigned word[4];
@@ -103,6 +114,10 @@ REGARD_DEVICE float element_of_pair(unsigned pair, int index) {
   } else {
     return static_cast<float>(__builtin_bit_cast(_Float16, bits));
   }
+}
+template <bool kIsBf16>
+REGARD_DEVICE float f32_from_bits(unsigned bits) {
+  return element_of_pair<kIsBf16>(bits, 0);
 }
 template <bool kIsBf16>
 REGARD_DEVICE unsigned bits_of_element(float value) {

@@ -2,26 +2,29 @@
 
 #include <algorithm>
 
+#include "core/features.h"
 #include "core/sequences.h"
+#include "gpu/plan/emit_programs.h"
 
 namespace regard::gpu {
+
+namespace {
+
+using core::Feature;
+
+constexpr uint32_t kServed = core::bit(Feature::chunks) | core::bit(Feature::lengths) |
+                             core::bit(Feature::block_mask) | core::bit(Feature::sink) |
+                             core::bit(Feature::score_program) | core::bit(Feature::mask_program);
+
+}  // namespace
 
 std::string why_unsupported_attn_fwd_mma(const Problem& problem, int compute_capability) {
   if (compute_capability < 75) {
     return "compute capability " + std::to_string(compute_capability) +
            ": needs 75 (Turing) or newer";
   }
-  if (std::string reason = why_unplannable(problem, 0); !reason.empty()) {
+  if (std::string reason = why_unplannable(problem, kServed); !reason.empty()) {
     return reason;
-  }
-  if (problem.mask.data != nullptr) {
-    return "a mask tensor: the GPU engine does not serve it yet";
-  }
-  if (problem.bias.data != nullptr) {
-    return "a bias tensor: the GPU engine does not serve it yet";
-  }
-  if (problem.dropout.probability != 0.0f) {
-    return "dropout: the GPU engine does not serve it yet";
   }
   if (problem.q.dtype == DType::f32) {
     return "dtype f32: the GPU engine serves f16 and bf16; convert the operands";
@@ -43,8 +46,10 @@ AttnFwdPlan plan_attn_fwd_mma(const Problem& problem, const ForwardOutputs& outp
   set_params(problem, plan.params);
   plan.params.o = result(outputs.o);
   plan.params.lse = {outputs.lse.data, outputs.lse.stride_batch, outputs.lse.stride_head};
+  plan.programs = emit_programs(problem);
+  const bool may_have_unowned_rows = problem.documents.q_lengths != nullptr;
   plan.grid = {(problem.q.seq + plan.config.block_q - 1) / plan.config.block_q, problem.q.heads,
-               core::num_sequences(problem)};
+               core::num_sequences(problem) + (may_have_unowned_rows ? 1 : 0)};
   return plan;
 }
 

@@ -2,6 +2,7 @@
 // a time, and every access to memory checked.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -25,17 +26,35 @@ inline int block_z() { return emulated::position().block_z; }
 inline int num_blocks_x() { return emulated::position().num_blocks_x; }
 inline void block_barrier() { emulated::barrier(); }
 
+template <typename T>
 struct Shuffle {
-  float value;
+  T value;
   int mask;
-  float result;
+  T result;
 };
-inline float shuffle_xor(float value, int mask) {
-  Shuffle slot{value, mask, 0.0f};
+template <typename T>
+T shuffle_xor(T value, int mask) {
+  Shuffle<T> slot{value, mask, T{}};
   emulated::collect("shuffle_xor", &slot, [](void* const* slots) {
     for (int lane = 0; lane < 32; ++lane) {
-      auto* self = static_cast<Shuffle*>(slots[lane]);
-      self->result = static_cast<const Shuffle*>(slots[lane ^ self->mask])->value;
+      auto* self = static_cast<Shuffle<T>*>(slots[lane]);
+      self->result = static_cast<const Shuffle<T>*>(slots[lane ^ self->mask])->value;
+    }
+  });
+  return slot.result;
+}
+
+struct Vote {
+  bool condition, result;
+};
+inline bool any_lane(bool condition) {
+  Vote slot{condition, false};
+  emulated::collect("any_lane", &slot, [](void* const* slots) {
+    const bool any = std::any_of(slots, slots + 32, [](const void* voter) {
+      return static_cast<const Vote*>(voter)->condition;
+    });
+    for (int lane = 0; lane < 32; ++lane) {
+      static_cast<Vote*>(slots[lane])->result = any;
     }
   });
   return slot.result;

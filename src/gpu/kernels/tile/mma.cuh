@@ -64,11 +64,34 @@ REGARD_DEVICE void multiply_q_k(ScoreTile<kCfg>& scores, const unsigned short* q
   }
 }
 
-// out += P V over v_smem [block_k, value_dim]; the sums of a product are, rounded, the left operand
-// of the next: no lane gives anything away.
+// Which of a lane's columns (and the other lanes' of the same ones) some row of the warp sees:
+// 0 * NaN is NaN, so values of the others must not be multiplied. Without masks beside the limits
+// every key of a step is seen by some row of the block, or zero.
 template <AttnConfig kCfg>
-REGARD_DEVICE void multiply_p_v(OutputTile<kCfg>& out, const ScoreTile<kCfg>& p,
-                                const unsigned short* v_smem) {
+struct SeenKeys {
+  unsigned columns = 0;  // bit i: column i % 2 of 8-column group i / 2
+
+  static constexpr bool kIsUsed = kCfg.masks_pairs();
+  static_assert(!kIsUsed || kCfg.block_k <= 128);
+
+  REGARD_DEVICE void add(int column, float score) {
+    if constexpr (kIsUsed) {
+      columns |= score != -infinity() ? 1u << column : 0u;
+    }
+  }
+  REGARD_DEVICE unsigned of_warp() const {
+    unsigned all = columns;
+    all |= shuffle_xor(all, 4);
+    all |= shuffle_xor(all, 8);
+    return all | shuffle_xor(all, 16);
+  }
+};
+
+// out += P V over v_smem [block_k, value_dim]; the sums of a product are, rounded, the left operand
+// of the next: no lane gives anything away. kHasHoles: only of the keys in `seen`.
+template <AttnConfig kCfg, bool kHasHoles>
+REGARD_DEVICE void multiply_p_v_of(OutputTile<kCfg>& out, const ScoreTile<kCfg>& p,
+                                   const unsigned short* v_smem, unsigned seen) {
   constexpr bool kIsBf16 = kCfg.element == Element::bf16;
   const int lane = thread_in_block() % 32;
   const unsigned short* v_row =
@@ -83,10 +106,20 @@ REGARD_DEVICE void multiply_p_v(OutputTile<kCfg>& out, const ScoreTile<kCfg>& p,
       a[t][2] = pack<kIsBf16>(p[t][2 * k + 1][0], p[t][2 * k + 1][1]);
       a[t][3] = pack<kIsBf16>(p[t][2 * k + 1][2], p[t][2 * k + 1][3]);
     }
+    unsigned kept[2];  // of the two rows that a register of V holds
+    REGARD_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      kept[i] = (seen >> (4 * k + 2 * i) & 1 ? 0xFFFFu : 0u) |
+                (seen >> (4 * k + 2 * i + 1) & 1 ? 0xFFFF0000u : 0u);
+    }
     REGARD_UNROLL
     for (int n = 0; n < kCfg.value_dim / 16; ++n) {
       unsigned b[4];
       load_fragments_transposed(b, v_row + k * 16 * kCfg.v_stride() + n * 16);
+      REGARD_UNROLL
+      for (int i = 0; kHasHoles && i < 4; ++i) {
+        b[i] &= kept[i % 2];
+      }
       REGARD_UNROLL
       for (int t = 0; t < kCfg.row_tiles(); ++t) {
         multiply<kCfg>(out[t][2 * n], a[t], b[0], b[1]);
@@ -94,6 +127,19 @@ REGARD_DEVICE void multiply_p_v(OutputTile<kCfg>& out, const ScoreTile<kCfg>& p,
       }
     }
   }
+}
+
+template <AttnConfig kCfg>
+REGARD_DEVICE void multiply_p_v(OutputTile<kCfg>& out, const ScoreTile<kCfg>& p,
+                                const unsigned short* v_smem, const SeenKeys<kCfg>& seen_keys) {
+  if constexpr (SeenKeys<kCfg>::kIsUsed) {
+    constexpr unsigned kAll = 0xFFFFFFFFu >> (32 - kCfg.block_k / 4);
+    const unsigned seen = seen_keys.of_warp();
+    if (any_lane(seen != kAll)) {
+      return multiply_p_v_of<kCfg, true>(out, p, v_smem, seen);
+    }
+  }
+  multiply_p_v_of<kCfg, false>(out, p, v_smem, 0);
 }
 
 }  // namespace regard::gpu
