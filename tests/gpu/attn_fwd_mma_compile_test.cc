@@ -16,6 +16,25 @@ namespace {
 
 using testing::kComputeCapabilities;
 
+// Each feature that costs registers, then all of them.
+std::vector<AttnConfig> with_features(const AttnConfig& base) {
+  std::vector<AttnConfig> configs(7, base);
+  configs[0].has_mask = true;
+  configs[1].bias = BiasFormat::f32;
+  configs[2].has_dropout = true;
+  configs[3].has_block_mask = configs[3].has_mask_program = true;
+  configs[4].has_score_program = true;
+  configs[5].has_chunks = configs[5].has_sink = configs[5].is_packed = true;
+  configs[5].has_lengths = true;
+  AttnConfig& all = configs[6];
+  all.bias = BiasFormat::bf16;
+  all.is_vectorised = false;
+  all.has_softcap = all.has_alibi = all.is_packed = all.has_lengths = all.has_chunks = true;
+  all.has_mask = all.has_sink = all.has_dropout = all.has_block_mask = true;
+  all.has_score_program = all.has_mask_program = true;
+  return configs;
+}
+
 // What the planner makes of head sizes and flags, before it knows the GPU.
 std::vector<AttnConfig> unplanned_configs() {
   std::vector<AttnConfig> configs;
@@ -31,6 +50,12 @@ std::vector<AttnConfig> unplanned_configs() {
     configs.push_back(everything);
     everything.is_vectorised = false;
     configs.push_back(everything);
+  }
+  for (const int head_dim : {64, 128, 256}) {
+    const AttnConfig causal{.head_dim = head_dim, .value_dim = head_dim, .has_limits = true};
+    for (const auto& config : with_features(causal)) {
+      configs.push_back(config);
+    }
   }
   configs.push_back({.head_dim = 192, .value_dim = 128, .has_limits = true});
   configs.push_back({.head_dim = 128, .value_dim = 256});

@@ -45,6 +45,8 @@ struct AttnConfig {
     return has_mask || bias != BiasFormat::none || has_mask_program || has_block_mask ||
            has_score_program;
   }
+  // Whether weights are computed pair by pair from more than positions.
+  constexpr bool changes_pairs() const { return masks_pairs() || has_dropout; }
   // Whether a score is computed from memory that only pairs of the problem have.
   constexpr bool reads_pairs() const {
     return has_mask || bias != BiasFormat::none || has_block_mask;

@@ -38,6 +38,12 @@ constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability) {
     config.block_q = 64;
     config.block_k = is_turing ? 16 : 32;
   }
+  if (largest <= 128 && config.changes_pairs()) {
+    // Terms of single pairs take registers from the tile: 128 by 64 and 64 by 128 would spill.
+    config.num_warps = 4;
+    config.block_q = 64;
+    config.block_k = 64;
+  }
   return config;
 }
 
