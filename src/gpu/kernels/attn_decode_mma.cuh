@@ -119,9 +119,12 @@ REGARD_DEVICE void load_merged_queries(unsigned short* q_smem, const AttnDecodeP
 
 // Products of a warp to scores; what a row does not see: -infinity.
 template <AttnConfig kCfg, AttnConfig kWarp, int kRowTiles>
-REGARD_DEVICE void finish_decode_scores(ScoreTile<kWarp>& scores, const AttnDecodeParams& p,
-                                        const DecodeRow (&rows)[kRowTiles][2], int first_key) {
+REGARD_DEVICE SeenKeys<kWarp> finish_decode_scores(ScoreTile<kWarp>& scores,
+                                                   const AttnDecodeParams& p,
+                                                   const DecodeRow (&rows)[kRowTiles][2],
+                                                   int first_key) {
   const int first_col = first_key + thread_in_block() % 4 * 2;
+  SeenKeys<kWarp> seen;
   REGARD_UNROLL
   for (int t = 0; t < kRowTiles; ++t) {
     REGARD_UNROLL
@@ -132,9 +135,11 @@ REGARD_DEVICE void finish_decode_scores(ScoreTile<kWarp>& scores, const AttnDeco
         const int key = first_col + i / 2 * 8 + i % 2;
         float& score = scores[t][i / 2][2 * r + i % 2];
         score = pair_score<kCfg>(p, row.head, row.query, key, score, row.keys.contain(key)).log2;
+        seen.add(i, score);
       }
     }
   }
+  return seen;
 }
 
 // [warp][row]: sums over the warp's keys.
@@ -300,10 +305,10 @@ REGARD_DEVICE void attn_decode_mma(const AttnDecodeParams& p, unsigned short* sh
     const unsigned short* k_smem = ring + step % kCfg.num_stages * stage_elements(kCfg);
     const unsigned short* v_smem = k_smem + kCfg.k_elements();
     multiply_q_k<kWarp>(scores, q_smem, k_smem + own_keys * kCfg.k_stride());
-    finish_decode_scores<kCfg, kWarp>(scores, p, decode_rows,
-                                      block.keys.lo + step * kCfg.block_k + own_keys);
+    const SeenKeys<kWarp> seen = finish_decode_scores<kCfg, kWarp>(
+        scores, p, decode_rows, block.keys.lo + step * kCfg.block_k + own_keys);
     update_softmax<kWarp>(rows, scores, out);
-    multiply_p_v<kWarp>(out, scores, v_smem + own_keys * kCfg.v_stride());
+    multiply_p_v<kWarp>(out, scores, v_smem + own_keys * kCfg.v_stride(), seen);
   }
   await_copies<kCfg, 0>();
   block_barrier();  // the ring is read

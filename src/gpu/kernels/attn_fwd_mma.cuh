@@ -145,7 +145,8 @@ REGARD_DEVICE void write_rows(const AttnFwdParams& p, const RowBlock& block,
       if (query >= sequence.q_len) {
         continue;
       }
-      const float factor = sum == 0.0f ? 0.0f : (kCfg.has_dropout ? p.dropout_scale : 1.0f) / sum;
+      const FinishedRow end = finish_row<kCfg>(block.head, rows.max[t][r], sum);
+      const float factor = end.factor * (kCfg.has_dropout ? p.dropout_scale : 1.0f);
       const long long row = sequence.q_begin + query;
       unsigned short* to = p.o.data + sequence.batch * p.o.stride_batch + row * p.o.stride_seq +
                            block.head.index * p.o.stride_head;
@@ -155,10 +156,9 @@ REGARD_DEVICE void write_rows(const AttnFwdParams& p, const RowBlock& block,
                          out[t][n][2 * r + 1] * factor);
       }
       if (p.lse.data != nullptr && lane % 4 == 0) {
-        constexpr float kLn2 = 0.69314718055994531f;
         store_global(p.lse.data + sequence.batch * p.lse.stride_batch +
                          block.head.index * p.lse.stride_head + row,
-                     (rows.max[t][r] + log2_fast(sum)) * kLn2);
+                     end.lse);
       }
     }
   }
@@ -214,7 +214,7 @@ REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) 
   ScoreTile<kCfg> scores;
   OutputTile<kCfg> out = {};
   RowState<kCfg> rows;
-  rows.begin(block.head);
+  rows.clear();
   const int first = next_step<kCfg>(p, block, block.keys.lo / kCfg.block_k * kCfg.block_k);
   if (first < block.keys.hi) {
     load_tile<kCfg, kCfg.block_q, kCfg.head_dim>(

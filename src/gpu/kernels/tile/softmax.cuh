@@ -3,7 +3,6 @@
 #pragma once
 
 #include "attn_config.h"
-#include "pair/limits.cuh"
 #include "platform.cuh"
 #include "tile/mma.cuh"
 
@@ -15,14 +14,11 @@ struct RowState {
   float max[kCfg.row_tiles()][2];  // of the scores so far; -infinity where no key was seen
   float sum[kCfg.row_tiles()][2];  // of this lane's weights; the quad's is the row's
 
-  // Nothing is seen yet but the sink, a key without a value.
-  REGARD_DEVICE void begin(const Head& head) {
-    const float first = kCfg.has_sink ? head.sink_log2 : -infinity();
-    const float weight = kCfg.has_sink && thread_in_block() % 4 == 0 ? 1.0f : 0.0f;
+  REGARD_DEVICE void clear() {
     REGARD_UNROLL
     for (int t = 0; t < kCfg.row_tiles(); ++t) {
-      max[t][0] = max[t][1] = first;
-      sum[t][0] = sum[t][1] = weight;
+      max[t][0] = max[t][1] = -infinity();
+      sum[t][0] = sum[t][1] = 0.0f;
     }
   }
 };
