@@ -29,8 +29,8 @@ int main(int argc, char** argv) {
       all << "#undef " << name << "\n#define " << name << " " << name << "_" << number << "\n";
     }
     all << "#include \"program_" << number << ".cuh\"\n";
-    list += "{score_program_" + number + ", mask_program_" + number +
-            ", score_program_reads_" + number + "<AddRead>},\n";
+    list += "{score_program_" + number + ", mask_program_" + number + ", score_program_reads_" +
+            number + "<AddRead>},\n";
   }
   all << "#undef score_program\n#undef score_program_reads\n#undef mask_program\n";
   std::ofstream(folder + "/program_list.inc") << list;
