@@ -5,6 +5,7 @@
 
 #include <cstddef>
 
+#include "regard/attention.h"
 #include "regard/export.h"
 
 namespace regard {
@@ -33,5 +34,11 @@ REGARD_API CudaAllocator cuda_allocator() noexcept;
 // in which thread blocks happen to finish, which costs time. The default is false.
 REGARD_API void set_cuda_deterministic(bool is_deterministic) noexcept;
 REGARD_API bool cuda_deterministic() noexcept;
+
+// Compiles into the disk cache what the forward, or for Pass::training forward and backward, of
+// `problem` launches on GPUs of `compute_capability` (10 * major + minor: 75, 80, 86, ...). Needs
+// NVRTC, no GPU; reads no operand: data of views may be null, which stands for aligned memory.
+// Documents, sizes and strides as they will be. Throws Error(unsupported) with the reason.
+REGARD_API void compile_cuda_kernels(const Problem& problem, Pass pass, int compute_capability);
 
 }  // namespace regard

@@ -176,6 +176,12 @@ REGARD_DEVICE float rounded_product(float x, float y) {  // never part of a fuse
   asm("mul.rn.f32 %0, %1, %2;" : "=f"(product) : "f"(x), "f"(y));
   return product;
 }
+// x / y to 2 ulp where y is no denormal; 0 where |y| >= 2^126.
+REGARD_DEVICE float quotient_fast(float x, float y) {
+  float quotient;
+  asm("div.approx.f32 %0, %1, %2;" : "=f"(quotient) : "f"(x), "f"(y));
+  return quotient;
+}
 REGARD_DEVICE float real_abs(float x) { return fabsf(x); }
 REGARD_DEVICE float real_exp(float x) { return expf(x); }
 REGARD_DEVICE float real_exp2(float x) { return exp2f(x); }

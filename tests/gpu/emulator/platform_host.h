@@ -192,6 +192,7 @@ inline float log2_fast(float x) { return std::log2(x); }
 inline float reciprocal_fast(float x) { return 1.0f / x; }
 inline float maximum(float a, float b) { return std::fmax(a, b); }
 inline float rounded_product(float x, float y) { return x * y; }
+inline float quotient_fast(float x, float y) { return x / y; }
 inline float real_abs(float x) { return std::fabs(x); }
 inline float real_exp(float x) { return std::exp(x); }
 inline float real_exp2(float x) { return std::exp2(x); }
