@@ -26,11 +26,7 @@ struct ModuleVerdict {
 std::vector<ModuleVerdict> judge_modules(const regard::Machine& machine) {
   std::vector<ModuleVerdict> verdicts;
   for (const regard::ModuleInfo& info : regard::modules()) {
-    std::string reason = regard::why_unsupported(info.module, machine);
-    if (reason.empty() && !info.is_built) {
-      reason = "not built yet in this version; use sdp_attention or flash_attention";
-    }
-    verdicts.push_back({&info, std::move(reason)});
+    verdicts.push_back({&info, regard::why_unsupported(info.module, machine)});
   }
   return verdicts;
 }

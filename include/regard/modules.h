@@ -33,7 +33,6 @@ struct ModuleInfo {
                               // (flash_attention_3)
   std::string_view summary;   // one sentence for the table of `regard doctor` and the docs
   int64_t max_head_dim;       // 0 = no limit
-  bool is_built;  // false: parses, is checked by the rules, and is refused with a plain sentence
 };
 
 // All modules, in the order of the design's table.
@@ -49,8 +48,7 @@ struct ModelNeeds {
 };
 
 // Why `module` cannot run on `machine` at all (device generation, toolkit); empty when it can. One
-// sentence with the value found, what is needed, and the module to use instead. Says nothing about
-// `is_built`.
+// sentence with the value found, what is needed, and the module to use instead.
 REGARD_API std::string why_unsupported(Module module, const Machine& machine);
 
 // The same for one model's head size and dtype; empty when the module can serve it there.

@@ -71,11 +71,7 @@ std::string why_unsupported(Backend backend, const Problem& problem) {
 }
 
 Backend backend_of(Module module) {
-  const ModuleInfo& info = module_info(module);
-  if (!info.is_built) {
-    throw Error(ErrorCode::unsupported,
-                std::string(info.name) + " is not built yet; use sdpa, flash_attention_2 or eager");
-  }
+  (void)module_info(module);  // throws for one that is not in the table
   switch (module) {
     case Module::eager:
       return Backend::cpu_eager;

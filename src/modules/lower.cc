@@ -106,10 +106,6 @@ void copy_shared_options(const AttentionOptions& options, Problem& problem) {
 Problem lower(Module module, const View& q, const View& k, const View& v,
               const AttentionOptions& options) {
   const ModuleInfo& info = module_info(module);
-  if (!info.is_built) {
-    throw Error(ErrorCode::unsupported,
-                std::string(info.name) + " is not built yet; use sdpa, flash_attention_2 or eager");
-  }
   check_head_sizes(info, q, v);
   check_options(info, options);
   Problem problem;

@@ -166,7 +166,7 @@ const std::vector<OptionCase> kOptionCases = {
 TEST(Lower, OptionsAModuleDoesNotKnow_AreRefusedByName) {
   for (const OptionCase& option : kOptionCases) {
     for (const ModuleInfo& info : modules()) {
-      if (info.module == Module::eager || !info.is_built) {
+      if (info.module == Module::eager) {
         continue;  // eager knows what any module knows, programs excepted
       }
       SCOPED_TRACE(std::string(info.name) + ", " + option.words);
@@ -199,18 +199,9 @@ TEST(Lower, FlashWithALargeHead_IsUnsupported) {
   EXPECT_EQ(refusal(Module::sdpa, {}, ErrorCode::unsupported, 257), "");
 }
 
-TEST(Lower, ModulesThatAreNotBuilt_SaySo) {
+TEST(BackendOf, Modules_HaveTheirOwn) {
   for (const ModuleInfo& info : modules()) {
-    if (!info.is_built) {
-      EXPECT_THAT(refusal(info.module, {}, ErrorCode::unsupported), HasSubstr("not built yet"));
-      EXPECT_THROW(backend_of(info.module), Error);
-    }
-  }
-}
-
-TEST(BackendOf, BuiltModules_HaveTheirOwn) {
-  for (const ModuleInfo& info : modules()) {
-    if (info.is_built && info.module != Module::eager && info.module != Module::sage) {
+    if (info.module != Module::eager && info.module != Module::sage) {
       EXPECT_EQ(backend_of(info.module), Backend::cpu_tiled) << info.name;
     }
   }

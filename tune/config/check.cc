@@ -148,18 +148,6 @@ std::string findings_to_json(const std::vector<Finding>& findings) {
 }
 
 void require_built(const Config& config) {
-  if (!regard::module_info(config.attention).is_built) {
-    std::string built;
-    for (const regard::ModuleInfo& info : regard::modules()) {
-      if (!info.is_built) continue;
-      if (!built.empty()) built += ", ";
-      built.append(info.yaml_key.empty() ? "attn_implementation: " : info.yaml_key)
-          .append(info.yaml_key.empty() ? info.name : ": true");
-    }
-    throw UsageError(config.source_path + ": " +
-                     std::string(regard::module_info(config.attention).name) +
-                     " is not built yet in this version; use one of " + built);
-  }
   if (config.load_in_8bit) {
     throw UsageError(config.source_path +
                      ": load_in_8bit is not built yet in this version; use load_in_4bit: true with "

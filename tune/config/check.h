@@ -63,9 +63,8 @@ std::string config_to_yaml(const Config& config);
 // The reference of all keys as Markdown (docs/keys.md is generated from it).
 std::string key_reference_markdown();
 
-// The rules check every module of the table, also one whose kernels this version does not have yet.
-// Called when a run starts: throws UsageError "X is not built yet in this version; use one of ..."
-// for such a module and for other keys that parse but cannot be carried out.
+// Called when a run starts: throws UsageError "X is not built yet in this version; use ..." for
+// keys that parse and pass the rules but cannot be carried out: load_in_8bit and fp16.
 void require_built(const Config& config);
 
 }  // namespace tune
