@@ -67,6 +67,10 @@ void copy_elements(const Tensor& from, const Tensor& to) {
 
 void check_staged(const char* name, const Tensor& tensor, const Tensor& like, bool is_shared) {
   const std::string of = std::string(name) + ".";
+  if (static_cast<uint8_t>(tensor.dtype) > static_cast<uint8_t>(DType::f8_e4m3)) {
+    refuse(of + "dtype " + std::to_string(static_cast<int>(tensor.dtype)) +
+           ": must be f32, f16 or bf16");
+  }
   check_same(of + "batch", tensor.batch, "its operand's", like.batch);
   check_same(of + "seq", tensor.seq, "its operand's", like.seq);
   check_same(of + "groups", tensor.groups, "its operand's", like.groups);

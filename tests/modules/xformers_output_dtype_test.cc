@@ -8,8 +8,7 @@
 
 #include "core/dtype.h"
 #include "reference/attention.h"
-#include "regard/error.h"
-#include "regard/xformers.h"
+#include "tests/modules/xformers_fixture.h"
 #include "tests/support/attention_judge.h"
 
 namespace regard::xformers {
@@ -120,13 +119,13 @@ TEST(XformersOutputDtype, WhatHasNoMeaning_IsRefused) {
   const auto refusal = [&](DType output, const auto& change) -> std::string {
     OutputRun run(operands, output, DType::f32);
     change(run);
-    try {
-      run.run();
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
-      return error.what();
-    }
-    return "";
+    return regard::xformers::refusal([&] { run.run(); });
+  };
+  const auto refusal_of_out = [&](const auto& change) {
+    OutputRun run(operands, DType::bf16, DType::f32);
+    Tensor out = run.o.view();
+    change(out);
+    return regard::xformers::refusal([&] { memory_efficient_attention(run.arguments, out); });
   };
   EXPECT_THAT(refusal(DType::f8_e4m3, [](OutputRun&) {}), HasSubstr("o is f8_e4m3"));
   EXPECT_THAT(refusal(DType::f32,
@@ -134,6 +133,13 @@ TEST(XformersOutputDtype, WhatHasNoMeaning_IsRefused) {
                         run.d_o = GuardedTensor(DType::f16, shape_of(run.d_o.view()), Layout::bshd);
                       }),
               HasSubstr("grad is f16 and out f32"));
+  EXPECT_THAT(refusal_of_out([](Tensor& out) { out.dtype = static_cast<DType>(77); }),
+              HasSubstr("out.dtype 77"));
+  EXPECT_THAT(refusal_of_out([](Tensor& out) {
+                out.dtype = DType::f32;
+                out.data = nullptr;
+              }),
+              HasSubstr("out.data is null"));
   EXPECT_THAT(refusal(DType::f32, [](OutputRun& run) { run.arguments.k.dim = 3; }),
               HasSubstr("q.dim 20 and k.dim 3"));
 }
