@@ -26,10 +26,16 @@ constexpr int merge_bytes(const AttnConfig& config) {
   return 4 * merge_rows(config) * (merge_stride(config) + 2);
 }
 
+// Behind both, in elements of 16 bits: where the keys of the ring's tiles lie (is_paged).
+constexpr int places_offset(const AttnConfig& config) {
+  const int ring = config.num_stages * stage_elements(config);
+  const int merge = merge_bytes(config) / 2;
+  return config.q_elements() + (ring > merge ? ring : merge);
+}
+
 constexpr int decode_smem_bytes(const AttnConfig& config) {
-  const int ring_bytes = 2 * config.num_stages * stage_elements(config);
-  const int rest = merge_bytes(config);
-  return 2 * config.q_elements() + (ring_bytes > rest ? ring_bytes : rest);
+  const int places_bytes = config.is_paged ? 8 * config.num_stages * config.block_k : 0;
+  return 2 * places_offset(config) + places_bytes;
 }
 
 constexpr const char* why_unsupported_decode(const AttnConfig& config) {

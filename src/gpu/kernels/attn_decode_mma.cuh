@@ -260,21 +260,28 @@ REGARD_DEVICE void attn_decode_mma(const AttnDecodeParams& p, unsigned short* sh
   unsigned short* q_smem = shared;  // [block_q, head_dim]
   unsigned short* ring =
       q_smem + kCfg.q_elements();  // [num_stages]: [block_k, head_dim], [.., value_dim]
-  const KeyRows<kCfg> k_rows = key_rows<kCfg>(p, p.k, block.sequence, block.kv_head);
-  const KeyRows<kCfg> v_rows = key_rows<kCfg>(p, p.v, block.sequence, block.kv_head);
-  const int num_steps = block.keys.hi > block.keys.lo
-                            ? (block.keys.hi - block.keys.lo + kCfg.block_k - 1) / kCfg.block_k
-                            : 0;
+  int* places = reinterpret_cast<int*>(shared + places_offset(kCfg));  // [num_stages, block_k, 2]
+  const KeyRows k_rows = key_rows<kCfg>(p.k, block.sequence, block.kv_head);
+  const KeyRows v_rows = key_rows<kCfg>(p.v, block.sequence, block.kv_head);
+  const PageTable table(p, block.sequence);
+  const int num_keys = block.keys.hi > block.keys.lo ? block.keys.hi - block.keys.lo : 0;
+  const int num_steps = (num_keys + kCfg.block_k - 1) / kCfg.block_k;
+  const auto find_step = [&](int step) {
+    if constexpr (kCfg.is_paged) {
+      const int done = step * kCfg.block_k;
+      find_keys<kCfg>(places + step % kCfg.num_stages * 2 * kCfg.block_k, table,
+                      block.keys.lo + done, num_keys - done);
+    }
+  };
   const auto start_step = [&](int step) {
     if (step < num_steps) {
-      const int key = block.keys.lo + step * kCfg.block_k;
-      unsigned short* k_smem = ring + step % kCfg.num_stages * stage_elements(kCfg);
-      const RowRange wanted{0, block.keys.hi - key};
-      load_rows<kCfg, kCfg.block_k, kCfg.head_dim>(
-          k_smem, [&](int row) { return k_rows(key + row); }, p.k.data, wanted, p.head_dim);
-      load_rows<kCfg, kCfg.block_k, kCfg.value_dim>(
-          k_smem + kCfg.k_elements(), [&](int row) { return v_rows(key + row); }, p.v.data, wanted,
-          p.value_dim);
+      const int slot = step % kCfg.num_stages, done = step * kCfg.block_k;
+      const int* of_step = places + slot * 2 * kCfg.block_k;
+      unsigned short* k_smem = ring + slot * stage_elements(kCfg);
+      load_keys<kCfg, kCfg.head_dim>(k_smem, k_rows, of_step, block.keys.lo + done, num_keys - done,
+                                     p.head_dim);
+      load_keys<kCfg, kCfg.value_dim>(k_smem + kCfg.k_elements(), v_rows, of_step,
+                                      block.keys.lo + done, num_keys - done, p.value_dim);
     }
     close_copies<kCfg>();  // past the end an empty group: the wait below counts
   };
@@ -293,6 +300,12 @@ REGARD_DEVICE void attn_decode_mma(const AttnDecodeParams& p, unsigned short* sh
   RowState<kWarp> rows;
   rows.clear();
   load_merged_queries<kCfg>(q_smem, p, block);
+  if constexpr (kCfg.is_paged) {
+    for (int step = 0; step < kCfg.num_stages; ++step) {
+      find_step(step);
+    }
+    block_barrier();
+  }
   REGARD_UNROLL
   for (int step = 0; step < kCfg.num_stages - 1; ++step) {
     start_step(step);
@@ -301,6 +314,7 @@ REGARD_DEVICE void attn_decode_mma(const AttnDecodeParams& p, unsigned short* sh
     await_copies<kCfg, kCfg.num_stages - 2>();
     block_barrier();  // this step's tiles are here, those of the last one are read
     start_step(step + kCfg.num_stages - 1);
+    find_step(step + kCfg.num_stages);
     const int own_keys = warp * kWarp.block_k;
     const unsigned short* k_smem = ring + step % kCfg.num_stages * stage_elements(kCfg);
     const unsigned short* v_smem = k_smem + kCfg.k_elements();

@@ -52,7 +52,9 @@ REGARD_DEVICE unsigned shared_address(const void* pointer) {
 }
 REGARD_DEVICE void store_shared(unsigned short* to, unsigned short value) { *to = value; }
 REGARD_DEVICE void store_shared(float* to, float value) { *to = value; }
+REGARD_DEVICE void store_shared(int* to, int value) { *to = value; }
 REGARD_DEVICE float load_shared(const float* from) { return *from; }
+REGARD_DEVICE int load_shared(const int* from) { return *from; }
 REGARD_DEVICE void store_shared_piece(unsigned short* to, const Piece& piece) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(to)),
                "r"(piece.word[0]), "r"(piece.word[1]), "r"(piece.word[2]), "r"(piece.word[3])

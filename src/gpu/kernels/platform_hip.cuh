@@ -67,7 +67,9 @@ REGARD_DEVICE Piece load_global_piece(const unsigned short* from) {
 }
 REGARD_DEVICE void store_shared(unsigned short* to, unsigned short value) { *to = value; }
 REGARD_DEVICE void store_shared(float* to, float value) { *to = value; }
+REGARD_DEVICE void store_shared(int* to, int value) { *to = value; }
 REGARD_DEVICE float load_shared(const float* from) { return *from; }
+REGARD_DEVICE int load_shared(const int* from) { return *from; }
 REGARD_DEVICE void store_shared_piece(unsigned short* to, const Piece& piece) {
   *reinterpret_cast<Piece*>(to) = piece;
 }

@@ -81,18 +81,15 @@ inline Piece load_global_piece(const unsigned short* from) {
   }
   return piece;
 }
-inline void store_shared(unsigned short* to, unsigned short value) {
-  if (emulated::may_store_shared(to, sizeof(value))) {
+template <typename T>
+void store_shared(T* to, T value) {
+  if (emulated::may_store_shared(to, sizeof(T))) {
     *to = value;
   }
 }
-inline void store_shared(float* to, float value) {
-  if (emulated::may_store_shared(to, sizeof(value))) {
-    *to = value;
-  }
-}
-inline float load_shared(const float* from) {
-  return emulated::may_load_shared(from, sizeof(float)) ? *from : 0.0f;
+template <typename T>
+T load_shared(const T* from) {
+  return emulated::may_load_shared(from, sizeof(T)) ? *from : T{};
 }
 inline void store_shared_piece(unsigned short* to, const Piece& piece) {
   if (emulated::may_store_shared(to, sizeof(Piece))) {
