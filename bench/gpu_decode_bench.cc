@@ -2,7 +2,8 @@
 // splits. Keys and values lie in as many copies as exceed the L2 cache several times and are read
 // in turn, as a model's layers do. The device's own time, from events around work that was enqueued
 // while the GPU was busy; and the wall time of a call, which the host's part may decide.
-// Usage: gpu_decode_bench [SPLITS...]   further numbers of splits to try beside the planner's
+// Usage: gpu_decode_bench [few] [VARIANT...]   few: five shapes only; variants to try beside the
+// planner's choice: s16 (16 splits), k128w8r2 (128 keys a step, 8 warps, a ring of 2 tiles)
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -22,6 +23,11 @@ namespace {
 
 struct Shape {
   int64_t batch, q_heads, kv_heads, keys, dim, page_size;
+};
+
+// 0: the planner's.
+struct Variant {
+  int splits = 0, block_k = 0, num_warps = 0, num_stages = 0;
 };
 
 constexpr int kCalls = 40, kRounds = 5;
@@ -70,11 +76,10 @@ class Bench {
         {[](size_t, void*, void* user) { return user; }, [](void*, void*, void*) {}, at(scratch_)});
   }
 
-  void run(const Shape& shape, const std::vector<int>& more_splits) {
-    std::vector<int> splits = {0};
-    splits.insert(splits.end(), more_splits.begin(), more_splits.end());
-    for (const int number : splits) {
-      time(shape, number);
+  void run(const Shape& shape, const std::vector<Variant>& variants) {
+    time(shape, {});
+    for (const Variant& variant : variants) {
+      time(shape, variant);
     }
   }
 
@@ -99,7 +104,7 @@ class Bench {
     return {at(data), DType::bf16, batch, seq, heads, dim, seq * heads * dim, heads * dim, dim};
   }
 
-  AttnDecodePlan plan(const Shape& shape, int64_t copy, int num_splits) {
+  AttnDecodePlan plan(const Shape& shape, int64_t copy, const Variant& variant) {
     const auto kv_elements =
         static_cast<size_t>(shape.batch * shape.keys * shape.kv_heads * shape.dim);
     const CudaPointer k = pool_ + static_cast<size_t>(copy) * 4 * kv_elements;
@@ -117,13 +122,26 @@ class Bench {
     outputs.o = view(scratch_ + kScratchBytes / 4 * 3, shape.batch, 1, shape.q_heads, shape.dim);
     AttnDecodePlan plan =
         plan_attn_decode_mma(problem, outputs, compute_capability_, num_multiprocessors_);
-    if (num_splits > 0) {
-      plan.grid.x = plan.grid.x / plan.params.num_splits * num_splits;
-      plan.params.num_splits = num_splits;
-      plan.combine = combine_config(plan.config);
-      plan.combine_grid = {num_splits > 1 ? plan.params.num_rows : 0, 1, 1};
-    }
+    apply(shape, variant, plan);
     return plan;
+  }
+
+  void apply(const Shape& shape, const Variant& variant, AttnDecodePlan& plan) const {
+    int splits = variant.splits;
+    if (variant.block_k > 0) {
+      plan.config.block_k = variant.block_k;
+      plan.config.num_warps = variant.num_warps;
+      plan.config.num_stages = variant.num_stages;
+      const int64_t resident = 228 * 1024 / (decode_smem_bytes(plan.config) + 1024);
+      splits = num_splits_of(shape.batch * shape.kv_heads, shape.keys,
+                             num_multiprocessors_ * resident, variant.block_k);
+    }
+    if (splits > 0) {
+      plan.grid.x = plan.grid.x / plan.params.num_splits * splits;
+      plan.params.num_splits = splits;
+      plan.combine = combine_config(plan.config);
+      plan.combine_grid = {splits > 1 ? plan.params.num_rows : 0, 1, 1};
+    }
   }
 
   // Pages in a scattered order: 7 and the power of two that they are share no factor.
@@ -154,7 +172,7 @@ class Bench {
     }
   }
 
-  void time(const Shape& shape, int num_splits) {
+  void time(const Shape& shape, const Variant& variant) {
     const size_t bytes =
         static_cast<size_t>(4 * shape.batch * shape.keys * shape.kv_heads * shape.dim);
     const size_t copies = std::clamp<size_t>(kL2Bytes / bytes, 1, kCalls);
@@ -163,7 +181,7 @@ class Bench {
     }
     std::vector<AttnDecodePlan> plans;
     for (size_t copy = 0; copy < copies; ++copy) {
-      plans.push_back(plan(shape, static_cast<int64_t>(copy), num_splits));
+      plans.push_back(plan(shape, static_cast<int64_t>(copy), variant));
     }
     launch_all(plans, 5);
     std::vector<double> device, wall;
@@ -195,7 +213,7 @@ class Bench {
   // Enough work that the host is ahead for what it enqueues next.
   void keep_busy() {
     static const std::vector<AttnDecodePlan> long_work = {
-        plan({1, 8, 8, int64_t{1} << 18, 128, 0}, 0, 0)};
+        plan({1, 8, 8, int64_t{1} << 18, 128, 0}, 0, {})};
     launch_all(long_work, 6);
   }
 
@@ -217,6 +235,14 @@ class Bench {
   int compute_capability_ = 0, num_multiprocessors_ = 0;
   int64_t paged_shape_ = 0;
 };
+
+std::vector<Shape> few_shapes() {
+  return {{1, 32, 8, 1024, 128, 0},
+          {1, 32, 8, 16384, 128, 0},
+          {1, 32, 32, 65536, 128, 0},
+          {16, 32, 8, 16384, 128, 0},
+          {16, 32, 8, 4096, 128, 16}};
+}
 
 std::vector<Shape> shapes() {
   std::vector<Shape> shapes;
@@ -251,13 +277,22 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "gpu_decode_bench: %s\n", reason.c_str());
     return 1;
   }
-  std::vector<int> splits;
-  for (int i = 1; i < argc; ++i) {
-    splits.push_back(std::atoi(argv[i]));
+  const bool takes_few = argc > 1 && std::string(argv[1]) == "few";
+  std::vector<regard::gpu::Variant> variants;
+  for (int i = takes_few ? 2 : 1; i < argc; ++i) {
+    regard::gpu::Variant variant;
+    if (std::sscanf(argv[i], "s%d", &variant.splits) != 1 &&
+        std::sscanf(argv[i], "k%dw%dr%d", &variant.block_k, &variant.num_warps,
+                    &variant.num_stages) != 3) {
+      std::fprintf(stderr, "gpu_decode_bench: %s: no variant\n", argv[i]);
+      return 1;
+    }
+    variants.push_back(variant);
   }
   regard::gpu::Bench bench(*driver);
-  for (const regard::gpu::Shape& shape : regard::gpu::shapes()) {
-    bench.run(shape, splits);
+  const auto shapes = takes_few ? regard::gpu::few_shapes() : regard::gpu::shapes();
+  for (const regard::gpu::Shape& shape : shapes) {
+    bench.run(shape, variants);
   }
   return 0;
 }

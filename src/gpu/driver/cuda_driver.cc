@@ -33,7 +33,7 @@ const char* bind(const SharedLibrary& library, CudaDriver& driver) {
   get(driver.module_load_data, "cuModuleLoadData");
   get(driver.module_get_function, "cuModuleGetFunction");
   get(driver.function_set_attribute, "cuFuncSetAttribute");
-  get(driver.launch_kernel, "cuLaunchKernel");
+  get(driver.launch_kernel, "cuLaunchKernelEx");
   get(driver.memory_allocate, "cuMemAlloc_v2");
   get(driver.memory_free, "cuMemFree_v2");
   get(driver.memory_allocate_async, "cuMemAllocAsync");

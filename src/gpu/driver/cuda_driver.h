@@ -17,6 +17,26 @@ using CudaFunction = void*;
 using CudaStream = void*;
 using CudaPointer = uint64_t;
 
+// CUlaunchAttribute, of which kernels use the one that lets a launch begin before the work ahead of
+// it on the stream has ended.
+inline constexpr int kProgrammaticStreamSerialization = 6;
+struct CudaLaunchAttribute {
+  int id;
+  int padding;
+  union {
+    char bytes[64];
+    int is_allowed;
+  } value;
+};
+
+// CUlaunchConfig.
+struct CudaLaunchConfig {
+  unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, smem_bytes;
+  CudaStream stream;
+  CudaLaunchAttribute* attributes;
+  unsigned num_attributes;
+};
+
 struct CudaDriver {
   CudaResult (*init)(unsigned flags);
   CudaResult (*device_get_count)(int* count);
@@ -32,10 +52,8 @@ struct CudaDriver {
   CudaResult (*module_load_data)(CudaModule* module, const void* image);
   CudaResult (*module_get_function)(CudaFunction* function, CudaModule module, const char* name);
   CudaResult (*function_set_attribute)(CudaFunction function, int attribute, int value);
-  CudaResult (*launch_kernel)(CudaFunction function, unsigned grid_x, unsigned grid_y,
-                              unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
-                              unsigned smem_bytes, CudaStream stream, void** parameters,
-                              void** extra);
+  CudaResult (*launch_kernel)(const CudaLaunchConfig* config, CudaFunction function,
+                              void** parameters, void** extra);
   CudaResult (*memory_allocate)(CudaPointer* pointer, size_t bytes);
   CudaResult (*memory_free)(CudaPointer pointer);
   CudaResult (*memory_allocate_async)(CudaPointer* pointer, size_t bytes, CudaStream stream);

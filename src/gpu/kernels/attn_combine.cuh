@@ -31,6 +31,7 @@ REGARD_DEVICE void attn_combine(const AttnDecodeParams& p, unsigned short* share
   constexpr int kColumns = (kCfg.value_dim + 31) / 32;  // of a lane
   const int lane = thread_in_block() % 32, warp = thread_in_block() / 32;
   const long long row = block_x();
+  await_earlier_kernels();
   float max = -infinity();
   for (int split = lane; split < p.num_splits; split += 32) {
     max = maximum(max, load_global(p.partial_max + split * p.num_rows + row));

@@ -252,6 +252,7 @@ template <AttnConfig kCfg>
 REGARD_DEVICE void attn_decode_mma(const AttnDecodeParams& p, unsigned short* shared) {
   static_assert(why_unsupported_decode(kCfg) == nullptr);
   constexpr AttnConfig kWarp = of_one_warp(kCfg);
+  let_next_kernel_begin();  // attn_combine: its blocks wait where these ones leave room
   const DecodeBlock block = decode_block<kCfg>(p);
   if (block.first_row >= block.num_rows) {
     return;  // the whole block: sequences are shorter than the longest

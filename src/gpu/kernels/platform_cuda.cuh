@@ -16,6 +16,20 @@ REGARD_DEVICE int num_blocks_x() { return static_cast<int>(gridDim.x); }
 // All threads of the block wait for each other; what they wrote to shared memory is then seen.
 REGARD_DEVICE void block_barrier() { __syncthreads(); }
 
+// Lets a kernel that was launched to begin early (launch/launch_kernel.h) do so once every block has
+// called this or ended; and waits, in that kernel, until the earlier ones have ended and what they
+// wrote is seen.
+REGARD_DEVICE void let_next_kernel_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+REGARD_DEVICE void await_earlier_kernels() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // The value of the lane whose number differs in the bits of `mask`.
 REGARD_DEVICE float shuffle_xor(float value, int mask) {
   return __shfl_xor_sync(0xFFFFFFFFu, value, mask);

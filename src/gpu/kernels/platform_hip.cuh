@@ -27,6 +27,10 @@ REGARD_DEVICE void block_barrier() {
   __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
 }
 
+// Kernels of a stream begin in order.
+REGARD_DEVICE void let_next_kernel_begin() {}
+REGARD_DEVICE void await_earlier_kernels() {}
+
 // The value of another lane of the warp.
 REGARD_DEVICE unsigned shuffle_from(unsigned value, int lane) {
   const int first = (thread_in_block() & ~31) % __builtin_amdgcn_wavefrontsize();

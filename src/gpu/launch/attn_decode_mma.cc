@@ -28,7 +28,7 @@ void launch_attn_decode_mma(const CudaDriver& driver, AttnDecodePlan plan, int c
                  .config = plan.combine,
                  .compute_capability = compute_capability,
                  .smem_bytes = combine_smem_bytes(plan.combine)},
-                &plan.params, plan.combine_grid, stream);
+                &plan.params, plan.combine_grid, stream, LaunchOrder::begins_early);
 }
 
 }  // namespace regard::gpu

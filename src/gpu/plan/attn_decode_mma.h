@@ -35,8 +35,10 @@ constexpr AttnConfig with_decode_tiles(AttnConfig config, int num_rows, int comp
   }
   const bool is_large = smem_bytes > 99 * 1024;
   config.block_k = 16 * config.num_warps * (largest <= 64 && is_large ? 2 : 1);
+  constexpr int kSystemBytes = 1024;  // of every block
+  const int room = is_large ? (smem_bytes + kSystemBytes) / 2 - kSystemBytes : smem_bytes;
   for (AttnConfig deeper = config; deeper.num_stages <= 4; ++deeper.num_stages) {
-    if (decode_smem_bytes(deeper) <= (is_large ? smem_bytes / 2 : smem_bytes)) {
+    if (decode_smem_bytes(deeper) <= room) {
       config.num_stages = deeper.num_stages;
     }
   }
