@@ -2,6 +2,8 @@
 // by the GPU's.
 #pragma once
 
+#include "attn_config.h"
+
 namespace regard::gpu {
 
 // Element (b, s, h, d) lies at data + b*stride_batch + s*stride_seq + h*stride_head + d, counted in
@@ -95,6 +97,23 @@ struct AttnDecodeParams : ProblemParams {
   long long num_rows;                // B * Sq * Hq
   float* partial_out;                // [num_splits, num_rows, value_dim of the config]
   float *partial_max, *partial_sum;  // [num_splits, num_rows]; of exponents of 2
+};
+
+// Of attn_append. The problem is the one after it: is_paged, its k and v the cache, its q not yet
+// rotated.
+struct AttnAppendParams : ProblemParams {
+  ResultView k_cache, v_cache;  // k and v of the problem, to be written
+  OperandView new_k, new_v;     // [B, Snew, Hkv, D], [B, Snew, Hkv, Dv]
+  int new_len;                  // Snew
+  const int* new_offsets;       // is_packed: [documents + 1]
+  const int* old_lengths;       // [sequences]: rows in the cache before the new ones
+  ResultView rotated_q;         // [B, Sq, Hq, D]; not read where the grid leaves queries out
+  int query_step;               // 1: query i has position i behind the first; 0: all have the first
+  const int* first_positions;   // [sequences] of the first new token; null: old_lengths
+  const void *cos, *sin;        // [positions, rotary_dim / 2]; null: nothing is rotated
+  BiasFormat table_format;
+  int rotary_dim;
+  int is_interleaved;  // pairs (2i, 2i + 1) instead of (i, i + rotary_dim / 2)
 };
 
 }  // namespace regard::gpu

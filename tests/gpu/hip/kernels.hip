@@ -1,4 +1,5 @@
 // Every kernel's text for AMD GPUs, header-free: that it compiles is the test.
+#include "attn_append.cuh"
 #include "attn_combine.cuh"
 #include "attn_decode_mma.cuh"
 #include "attn_fwd_mma.cuh"
@@ -20,3 +21,4 @@ REGARD_KERNEL(attn_decode_mma, AttnDecodeParams, paged,
               {.element = Element::bf16, .head_dim = 128, .value_dim = 128, .block_q = 16, .block_k = 64,
                .num_stages = 2, .has_sink = true, .is_paged = true})
 REGARD_KERNEL(attn_combine, AttnDecodeParams, sink, {.value_dim = 128, .has_sink = true})
+REGARD_KERNEL(attn_append, AttnAppendParams, packed, {.is_packed = true, .is_paged = true})
