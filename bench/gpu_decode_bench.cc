@@ -132,7 +132,7 @@ class Bench {
       plan.config.block_k = variant.block_k;
       plan.config.num_warps = variant.num_warps;
       plan.config.num_stages = variant.num_stages;
-      const int64_t resident = 228 * 1024 / (decode_smem_bytes(plan.config) + 1024);
+      const int64_t resident = std::max(1, 228 * 1024 / (decode_smem_bytes(plan.config) + 1024));
       splits = num_splits_of(shape.batch * shape.kv_heads, shape.keys,
                              num_multiprocessors_ * resident, variant.block_k);
     }

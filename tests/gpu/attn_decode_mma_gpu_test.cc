@@ -52,49 +52,50 @@ class AttnDecodeMmaGpu : public GpuTest {
   }
 };
 
-// Caches of many steps: groups, head sizes, pages, windows, documents.
-std::vector<AttentionCase> cache_cases() {
+// Caches of many steps with one head size: groups, pages, windows, a sink.
+std::vector<AttentionCase> cache_cases(int64_t dim) {
   std::vector<AttentionCase> cases;
   for (const DType dtype : {DType::bf16, DType::f16}) {
-    for (const int64_t dim : {64, 72, 128, 256}) {
-      for (const int32_t page_size : {0, 16, 100}) {
-        AttentionCase config;
-        config.dtype = config.gradient_dtype = dtype;
-        config.kv_heads = 2;
-        config.q_heads = dim == 72 ? 10 : 8;
-        config.batch = 2;
-        config.sq = dim == 128 ? 5 : 1;
-        config.sk = 900 + dim;
-        config.d = config.dv = dim;
-        config.page_size = page_size;
-        config.causal = Causal::lower_right;
-        config.window.left = dim == 64 ? 400 : -1;
-        config.has_sink = dim == 72;
-        config.layout = page_size == 0 ? Layout::bhsd : Layout::bshd;
-        config.q_magnitude = dtype == DType::f16 ? 4.0f : 1.0f;
-        config.seed = 900 + static_cast<uint32_t>(cases.size());
-        cases.push_back(config);
-      }
+    for (const int32_t page_size : {0, 16, 100}) {
+      AttentionCase config;
+      config.dtype = config.gradient_dtype = dtype;
+      config.kv_heads = 2;
+      config.q_heads = dim == 72 ? 10 : 8;
+      config.batch = 2;
+      config.sq = dim == 128 ? 5 : 1;
+      config.sk = 900 + dim;
+      config.d = config.dv = dim;
+      config.page_size = page_size;
+      config.causal = Causal::lower_right;
+      config.window.left = dim == 64 ? 400 : -1;
+      config.has_sink = dim == 72;
+      config.layout = page_size == 0 ? Layout::bhsd : Layout::bshd;
+      config.q_magnitude = dtype == DType::f16 ? 4.0f : 1.0f;
+      config.seed = 900 + static_cast<uint32_t>(cases.size());
+      cases.push_back(config);
     }
   }
   return cases;
 }
 
-TEST_F(AttnDecodeMmaGpu, Caches_AgreeWithReferenceForManyNumbersOfSplits) {
+class AttnDecodeMmaGpuCaches : public AttnDecodeMmaGpu,
+                               public ::testing::WithParamInterface<int64_t> {};
+
+TEST_P(AttnDecodeMmaGpuCaches, ManyNumbersOfSplits_AgreeWithReference) {
   const int own = compute_capability();
-  for (const AttentionCase& config : cache_cases()) {
+  for (const AttentionCase& config : cache_cases(GetParam())) {
     EXPECT_TRUE(expect_right(config, {{own, 1}, {own, 12}, {own, 132}, {own, 1000}}));
   }
 }
 
-TEST_F(AttnDecodeMmaGpu, TilesOfTuringAndAmpere_AgreeWithReference) {
-  for (const AttentionCase& config : cache_cases()) {
+TEST_P(AttnDecodeMmaGpuCaches, TilesOfTuringAndAmpere_AgreeWithReference) {
+  for (const AttentionCase& config : cache_cases(GetParam())) {
     EXPECT_TRUE(expect_right(config, {{75, 72}, {80, 108}, {86, 82}}));
   }
 }
 
-TEST_F(AttnDecodeMmaGpu, EveryRun_GivesTheSameBits) {
-  for (const AttentionCase& config : cache_cases()) {
+TEST_P(AttnDecodeMmaGpuCaches, EveryRun_GivesTheSameBits) {
+  for (const AttentionCase& config : cache_cases(GetParam())) {
     const CaseOperands operands(config);
     const Planned planned{compute_capability(), 132};
     const AttentionResults first = run(config, operands, planned);
@@ -103,6 +104,8 @@ TEST_F(AttnDecodeMmaGpu, EveryRun_GivesTheSameBits) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(HeadSizes, AttnDecodeMmaGpuCaches, ::testing::Values(64, 72, 128, 256));
 
 // The attention table in slices, so that processes can share it (GTEST_TOTAL_SHARDS).
 constexpr int kNumSlices = 16;
