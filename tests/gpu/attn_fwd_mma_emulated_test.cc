@@ -169,6 +169,11 @@ void add_feature_cases(std::vector<EmulatedCase>& cases) {
       c.kv_heads = 2;
     });
   }
+  add(21, 36, [](AttentionCase& c) {  // the block's first and last key, and none between
+    c.chunks = {.size = 5};
+    c.causal = Causal::upper_left;
+    c.has_nan_keys = true;
+  });
   add(140, 140, [](AttentionCase& c) {
     c.has_sink = true;
     c.causal = Causal::lower_right;

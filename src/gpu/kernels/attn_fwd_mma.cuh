@@ -51,38 +51,134 @@ REGARD_DEVICE RowBlock row_block(const AttnFwdParams& p) {
   return block;
 }
 
+// One step of the loop over keys: block_k of them from `key` on, and what the block mask says of
+// them and all rows of the block. A key at the end of the block's keys: there is no step.
+struct KeyStep {
+  int key;
+  Listing listing;
+};
+
+// The steps that some query of the block may see, in ascending order.
+template <AttnConfig kCfg>
+class KeySteps {
+ public:
+  REGARD_DEVICE KeySteps(const AttnFwdParams& p, const RowBlock& block)
+      : q_end_(block.first_query + kCfg.block_q) {
+    if constexpr (kCfg.has_block_mask) {
+      const int q_len = block.head.sequence.q_len;
+      q_end_ = q_end_ < q_len ? q_end_ : q_len;
+      row_ = block_row(p, block.head, block.first_query);
+      is_one_row_ = (block.head.sequence.q_begin + block.first_query) / p.block_mask_q ==
+                    (block.head.sequence.q_begin + q_end_ - 1) / p.block_mask_q;
+      at_ = block.keys.lo < block.keys.hi
+                ? lower_bound(p, row_, block_column(p, block.head, block.keys.lo))
+                : row_.end;
+      load_listed(p, block);
+    }
+  }
+
+  REGARD_DEVICE KeyStep first(const AttnFwdParams& p, const RowBlock& block) {
+    return at_or_after(p, block, block.keys.lo / kCfg.block_k * kCfg.block_k);
+  }
+  REGARD_DEVICE KeyStep after(const AttnFwdParams& p, const RowBlock& block, const KeyStep& step) {
+    return at_or_after(p, block, step.key + kCfg.block_k);
+  }
+
+ private:
+  REGARD_DEVICE KeyStep at_or_after(const AttnFwdParams& p, const RowBlock& block, int key) {
+    if constexpr (!kCfg.has_block_mask) {
+      return {key, Listing::full};
+    }
+    const int end = block.keys.hi;
+    if (key >= end) {
+      return {end, Listing::hidden};
+    }
+    int listed = 0;
+    if (is_one_row_) {
+      while (at_ < row_.end && listed_end_ <= key) {
+        ++at_;
+        load_listed(p, block);
+      }
+      listed = at_ == row_.end ? end : listed_begin_;
+    } else {
+      listed = first_listed_key(p, block.head, {block.first_query, q_end_, key, end});
+    }
+    if (listed >= end) {
+      return {end, Listing::hidden};
+    }
+    key = listed > key ? listed / kCfg.block_k * kCfg.block_k : key;
+    const int key_end = key + kCfg.block_k < end ? key + kCfg.block_k : end;
+    if (is_one_row_ && key >= listed_begin_ && key_end <= listed_end_) {
+      return {key, is_full_ ? Listing::full : Listing::listed};
+    }
+    return {key, listing_of_tile(p, block.head, {block.first_query, q_end_, key, key_end})};
+  }
+
+  REGARD_DEVICE void load_listed(const AttnFwdParams& p, const RowBlock& block) {
+    if (at_ < row_.end) {
+      const long long begin =
+          static_cast<long long>(load_global(p.block_columns + at_)) * p.block_mask_k -
+          block.head.sequence.k_begin;
+      listed_begin_ = static_cast<int>(begin < kUnbounded ? begin : kUnbounded);
+      listed_end_ = listed_begin_ + p.block_mask_k;
+      is_full_ = p.block_is_full != nullptr && load_global(p.block_is_full + at_) != 0;
+    }
+  }
+
+  // Of has_block_mask. Where one block row holds all queries of the block, its list is followed.
+  int q_end_;
+  BlockRow row_;
+  bool is_one_row_;
+  int at_, listed_begin_, listed_end_;
+  bool is_full_;
+};
+
 // What the rows of a warp see of a step's keys.
 struct WarpStep {
-  bool is_inside;  // limits leave every key to every row
+  bool is_clear;  // as far as limits and block mask go, all; no distance of ALiBi changes its sign
+  bool is_ahead;  // keys stand behind the queries they are aligned with: distances are negative
   Listing listing;
 };
 
 template <AttnConfig kCfg>
-REGARD_DEVICE WarpStep warp_step(const AttnFwdParams& p, const RowBlock& block, int first_key) {
+REGARD_DEVICE WarpStep warp_step(const AttnFwdParams& p, const RowBlock& block,
+                                 const KeyStep& step) {
   const Sequence& sequence = block.head.sequence;
   const int first = block.first_query + first_row_of_warp<kCfg>();
   const int last = first + 16 * kCfg.row_tiles() - 1;
-  WarpStep step{(!kCfg.reads_pairs() || last < sequence.q_len) &&
-                    first_key >= key_limits<kCfg>(p, block.head, last).lo &&
-                    first_key + kCfg.block_k <= key_limits<kCfg>(p, block.head, first).hi,
-                Listing::full};
+  const int key_end = step.key + kCfg.block_k;
+  WarpStep of_warp{(!kCfg.reads_pairs() || last < sequence.q_len) &&
+                       step.key >= key_limits<kCfg>(p, block.head, last).lo &&
+                       key_end <= key_limits<kCfg>(p, block.head, first).hi,
+                   false, step.listing};
   if constexpr (kCfg.has_block_mask) {
-    const int q_end = last + 1 < sequence.q_len ? last + 1 : sequence.q_len;
-    const int k_end =
-        first_key + kCfg.block_k < sequence.k_len ? first_key + kCfg.block_k : sequence.k_len;
-    step.listing = listing_of_tile(p, block.head, {first, q_end, first_key, k_end});
+    if (step.listing == Listing::mixed) {  // for the block; perhaps not for the warp
+      const int q_end = last + 1 < sequence.q_len ? last + 1 : sequence.q_len;
+      const int k_end = key_end < sequence.k_len ? key_end : sequence.k_len;
+      of_warp.listing = listing_of_tile(p, block.head, {first, q_end, step.key, k_end});
+    }
+    of_warp.is_clear =
+        of_warp.is_clear && (of_warp.listing == Listing::full ||
+                             (!kCfg.has_mask_program && of_warp.listing == Listing::listed));
   }
-  return step;
+  if constexpr (kCfg.has_alibi) {
+    const int to_last = sequence.k_len - sequence.q_len;
+    of_warp.is_ahead = step.key >= last + to_last;
+    of_warp.is_clear = of_warp.is_clear && (of_warp.is_ahead || key_end <= first + to_last + 1);
+  }
+  return of_warp;
 }
 
-// Products to scores of keys first_key .. first_key + block_k; what a row does not see: -infinity.
-// kIsClear: every row sees every key as far as limits and block mask go.
+// Products of a step to scores; what a row does not see: -infinity. kIsClear: WarpStep::is_clear.
 template <AttnConfig kCfg, bool kIsClear>
 REGARD_DEVICE SeenKeys<kCfg> finish_pairs(ScoreTile<kCfg>& scores, const AttnFwdParams& p,
-                                          const RowBlock& block, int first_key, Listing listing) {
+                                          const RowBlock& block, int first_key,
+                                          const WarpStep& step) {
   const int lane = thread_in_block() % 32;
   const int first_row = block.first_query + first_row_of_warp<kCfg>() + lane / 4;
   const int first_col = first_key + lane % 4 * 2;
+  const int to_last = block.head.sequence.k_len - block.head.sequence.q_len;
+  const float alibi = alibi_log2(block.head, kIsClear && step.is_ahead ? -1.0f : 1.0f);
   SeenKeys<kCfg> seen;
   REGARD_UNROLL
   for (int t = 0; t < kCfg.row_tiles(); ++t) {
@@ -91,44 +187,37 @@ REGARD_DEVICE SeenKeys<kCfg> finish_pairs(ScoreTile<kCfg>& scores, const AttnFwd
       const int query = first_row + t * 16 + r * 8;
       const bool is_row = !kCfg.reads_pairs() || query < block.head.sequence.q_len;
       const KeyLimits keys = is_row ? key_limits<kCfg>(p, block.head, query) : KeyLimits{0, 0};
+      // Differences of columns are small: two operations of floats instead of an integer's way.
+      const float distance = static_cast<float>(query + to_last - first_col);
       REGARD_UNROLL
       for (int i = 0; i < kCfg.block_k / 4; ++i) {
-        const int key = first_col + i / 2 * 8 + i % 2;
+        const int col = i / 2 * 8 + i % 2, key = first_col + col;
         float& score = scores[t][i / 2][2 * r + i % 2];
-        score = pair_score<kCfg>(p, block.head, query, key, score, kIsClear || keys.contain(key),
-                                 kIsClear ? Listing::full : listing)
+        const float signed_distance = distance - static_cast<float>(col);
+        const float magnitude =
+            signed_distance < 0.0f && !kIsClear ? -signed_distance : signed_distance;
+        score = pair_score_with<kCfg>(p, block.head, query, key, score, alibi * magnitude,
+                                      kIsClear || keys.contain(key),
+                                      kIsClear ? Listing::full : step.listing)
                     .log2;
-        seen.add(i, score);
+        if (!kIsClear || kCfg.masks_pairs()) {
+          seen.add(i, score);
+        }
       }
     }
+  }
+  if (kIsClear && !kCfg.masks_pairs()) {
+    seen.add_all();
   }
   return seen;
 }
 
 template <AttnConfig kCfg>
 REGARD_DEVICE SeenKeys<kCfg> finish_scores(ScoreTile<kCfg>& scores, const AttnFwdParams& p,
-                                           const RowBlock& block, int first_key) {
-  const WarpStep step = warp_step<kCfg>(p, block, first_key);
-  const bool is_clear =
-      step.is_inside && (step.listing == Listing::full ||
-                         (!kCfg.has_mask_program && step.listing == Listing::listed));
-  return is_clear ? finish_pairs<kCfg, true>(scores, p, block, first_key, Listing::full)
-                  : finish_pairs<kCfg, false>(scores, p, block, first_key, step.listing);
-}
-
-// The first key at or after `key` whose step some query of the block may see: the block's end where
-// there is none.
-template <AttnConfig kCfg>
-REGARD_DEVICE int next_step(const AttnFwdParams& p, const RowBlock& block, int key) {
-  if constexpr (kCfg.has_block_mask) {
-    const int end = block.first_query + kCfg.block_q, q_len = block.head.sequence.q_len;
-    const PairTile tile{block.first_query, end < q_len ? end : q_len, key, block.keys.hi};
-    if (key < block.keys.hi) {
-      const int listed = first_listed_key(p, block.head, tile);
-      return listed < block.keys.hi ? listed / kCfg.block_k * kCfg.block_k : block.keys.hi;
-    }
-  }
-  return key;
+                                           const RowBlock& block, const KeyStep& step) {
+  const WarpStep of_warp = warp_step<kCfg>(p, block, step);
+  return of_warp.is_clear ? finish_pairs<kCfg, true>(scores, p, block, step.key, of_warp)
+                          : finish_pairs<kCfg, false>(scores, p, block, step.key, of_warp);
 }
 
 template <AttnConfig kCfg>
@@ -215,28 +304,29 @@ REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) 
   OutputTile<kCfg> out = {};
   RowState<kCfg> rows;
   rows.clear();
-  const int first = next_step<kCfg>(p, block, block.keys.lo / kCfg.block_k * kCfg.block_k);
-  if (first < block.keys.hi) {
+  KeySteps<kCfg> steps(p, block);
+  KeyStep step = steps.first(p, block);
+  if (step.key < block.keys.hi) {
     load_tile<kCfg, kCfg.block_q, kCfg.head_dim>(
         q_smem, q_gmem, p.q.stride_seq, {0, sequence.q_len - block.first_query}, p.head_dim);
-    load_keys(p.k, Columns<kCfg.head_dim>{}, k_smem, first, p.head_dim);
+    load_keys(p.k, Columns<kCfg.head_dim>{}, k_smem, step.key, p.head_dim);
   }
-  for (int key = first, next; key < block.keys.hi; key = next) {
-    load_keys(p.v, Columns<kCfg.value_dim>{}, v_smem, key, p.value_dim);
-    next = next_step<kCfg>(p, block, key + kCfg.block_k);
+  for (KeyStep next; step.key < block.keys.hi; step = next) {
+    load_keys(p.v, Columns<kCfg.value_dim>{}, v_smem, step.key, p.value_dim);
+    next = steps.after(p, block, step);
     await_copies<kCfg, 1>();  // Q and K are here, V may be under way
     block_barrier();
     multiply_q_k<kCfg>(scores, q_smem, k_smem);  // line 8: S = Q K^T
     block_barrier();                             // all warps have read K
-    if (next < block.keys.hi) {
-      load_keys(p.k, Columns<kCfg.head_dim>{}, k_smem, next, p.head_dim);
+    if (next.key < block.keys.hi) {
+      load_keys(p.k, Columns<kCfg.head_dim>{}, k_smem, next.key, p.head_dim);
     } else {
       close_copies<kCfg>();  // an empty group: the wait below counts
     }
-    const SeenKeys<kCfg> seen = finish_scores<kCfg>(scores, p, block, key);
+    const SeenKeys<kCfg> seen = finish_scores<kCfg>(scores, p, block, step);
     update_softmax<kCfg>(rows, scores, out);  // lines 9, 10: max, P, sum; rescale O
     if constexpr (kCfg.has_dropout) {
-      drop_weights<kCfg>(scores, p, block.head, block.first_query, key);
+      drop_weights<kCfg>(scores, p, block.head, block.first_query, step.key);
     }
     await_copies<kCfg, 1>();  // V is here, the next K may be under way
     block_barrier();

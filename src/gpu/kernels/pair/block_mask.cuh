@@ -31,9 +31,21 @@ REGARD_DEVICE int block_column(const ProblemParams& p, const Head& head, int key
   return (head.sequence.k_begin + key) / p.block_mask_k;
 }
 
-// Index of the first listed block at or after `column`; row.end where there is none.
+// Index of the first listed block at or after `column`; row.end where there is none. Neighbouring
+// columns, as most masks list them, are found without a search.
 REGARD_DEVICE int lower_bound(const ProblemParams& p, const BlockRow& row, int column) {
+  if (row.begin == row.end) {
+    return row.end;
+  }
   int lo = row.begin, hi = row.end;
+  const int ahead = column - load_global(p.block_columns + lo);
+  if (ahead <= 0) {
+    return lo;
+  }
+  hi = ahead < hi - lo ? lo + ahead : hi;  // columns ascend: it stands here or before
+  if (load_global(p.block_columns + hi - 1) < column) {
+    return hi;
+  }
   while (lo < hi) {
     const int middle = lo + (hi - lo) / 2;
     if (load_global(p.block_columns + middle) < column) {

@@ -82,14 +82,16 @@ REGARD_DEVICE bool masks_allow(const ProblemParams& p, const Head& head, int que
   return true;
 }
 
-// The score of a pair. `is_inside`: the pair exists and is within the key limits; of another one
-// nothing is read and the score is -infinity. `listing`: what the caller knows from the block mask.
-// `query` and `key` count from the sequence's first. What a caller does not use of the result costs
-// nothing.
+// What ALiBi takes from the score of a pair, in units of log2; `distance` is not negative.
+REGARD_DEVICE float alibi_log2(const Head& head, float distance) {
+  return kLog2E * head.alibi_slope * distance;
+}
+
+// pair_score() below for callers that know alibi_log2() of the pair.
 template <AttnConfig kCfg>
-REGARD_DEVICE PairScore pair_score(const ProblemParams& p, const Head& head, int query, int key,
-                                   float product, bool is_inside,
-                                   Listing listing = Listing::mixed) {
+REGARD_DEVICE PairScore pair_score_with(const ProblemParams& p, const Head& head, int query,
+                                        int key, float product, float alibi, bool is_inside,
+                                        Listing listing) {
   PairScore score{product * p.score_factor, p.scale};
   if constexpr (kCfg.has_softcap) {  // tanh(x) = 1 - 2 / (e^2x + 1)
     const float tanh =
@@ -109,14 +111,25 @@ REGARD_DEVICE PairScore pair_score(const ProblemParams& p, const Head& head, int
     score.log2 += is_inside ? bias_log2<kCfg>(p, head, query, key) : 0.0f;
   }
   if constexpr (kCfg.has_alibi) {
-    const int distance = query + head.sequence.k_len - head.sequence.q_len - key;
-    score.log2 -=
-        kLog2E * head.alibi_slope * static_cast<float>(distance < 0 ? -distance : distance);
+    score.log2 -= alibi;
   }
   if (!is_inside || !masks_allow<kCfg>(p, head, query, key, listing)) {
     score.log2 = -infinity();
   }
   return score;
+}
+
+// The score of a pair. `is_inside`: the pair exists and is within the key limits; of another one
+// nothing is read and the score is -infinity. `listing`: what the caller knows from the block mask.
+// `query` and `key` count from the sequence's first. What a caller does not use of the result costs
+// nothing.
+template <AttnConfig kCfg>
+REGARD_DEVICE PairScore pair_score(const ProblemParams& p, const Head& head, int query, int key,
+                                   float product, bool is_inside,
+                                   Listing listing = Listing::mixed) {
+  const int distance = query + head.sequence.k_len - head.sequence.q_len - key;
+  const float alibi = alibi_log2(head, static_cast<float>(distance < 0 ? -distance : distance));
+  return pair_score_with<kCfg>(p, head, query, key, product, alibi, is_inside, listing);
 }
 
 }  // namespace regard::gpu

@@ -65,13 +65,16 @@ REGARD_DEVICE void multiply_q_k(ScoreTile<kCfg>& scores, const unsigned short* q
 }
 
 // Which of a lane's columns (and the other lanes' of the same ones) some row of the warp sees:
-// 0 * NaN is NaN, so values of the others must not be multiplied. Without masks beside the limits
-// every key of a step is seen by some row of the block, or zero.
+// 0 * NaN is NaN, so values of the others must not be multiplied. Where nothing but documents,
+// causal and window, or chunks alone, hide pairs, every key between the first and the last that the
+// block sees is seen by some row.
 template <AttnConfig kCfg>
 struct SeenKeys {
   unsigned columns = 0;  // bit i: column i % 2 of 8-column group i / 2
 
-  static constexpr bool kIsUsed = kCfg.masks_pairs();
+  static constexpr bool kIsUsed = kCfg.masks_pairs() || (kCfg.has_limits && kCfg.has_chunks);
+  static constexpr unsigned kAll =
+      kCfg.block_k < 128 ? (1u << kCfg.block_k / 4 % 32) - 1 : 0xFFFFFFFFu;
   static_assert(!kIsUsed || kCfg.block_k <= 128);
 
   REGARD_DEVICE void add(int column, float score) {
@@ -79,6 +82,7 @@ struct SeenKeys {
       columns |= score != -infinity() ? 1u << column : 0u;
     }
   }
+  REGARD_DEVICE void add_all() { columns = kAll; }
   REGARD_DEVICE unsigned of_warp() const {
     unsigned all = columns;
     all |= shuffle_xor(all, 4);
@@ -133,9 +137,8 @@ template <AttnConfig kCfg>
 REGARD_DEVICE void multiply_p_v(OutputTile<kCfg>& out, const ScoreTile<kCfg>& p,
                                 const unsigned short* v_smem, const SeenKeys<kCfg>& seen_keys) {
   if constexpr (SeenKeys<kCfg>::kIsUsed) {
-    constexpr unsigned kAll = 0xFFFFFFFFu >> (32 - kCfg.block_k / 4);
     const unsigned seen = seen_keys.of_warp();
-    if (any_lane(seen != kAll)) {
+    if (any_lane(seen != SeenKeys<kCfg>::kAll)) {
       return multiply_p_v_of<kCfg, true>(out, p, v_smem, seen);
     }
   }
