@@ -2,11 +2,10 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <filesystem>
-#include <string>
+#include <cstdint>
 
+#include "tests/support/temp_folder.h"
 #include "tune/config/config.h"
 #include "tune/train/trainer.h"
 
@@ -14,13 +13,7 @@ namespace tune {
 
 class ReportTest : public testing::Test {
  protected:
-  ReportTest() {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    config_.output_dir =
-        testing::TempDir() + "regard_report_" + std::to_string(::getpid()) + info->name();
-    std::filesystem::create_directories(config_.output_dir);
-  }
-  ~ReportTest() override { std::filesystem::remove_all(config_.output_dir); }
+  ReportTest() { config_.output_dir = folder_.path(); }
 
   static RunShape make_shape(int64_t num_steps, int64_t first_step) {
     RunShape shape;
@@ -43,6 +36,7 @@ class ReportTest : public testing::Test {
     return record;
   }
 
+  const test_support::TempFolder folder_;
   Config config_;
 };
 

@@ -23,7 +23,7 @@ class BaseContent : public ::testing::Test {
   }
   std::string content() const { return base_model_content(folder_.path()); }
 
-  TestFolder folder_;
+  TempFolder folder_;
 };
 
 TEST_F(BaseContent, NothingThere_SaysSo) {

@@ -25,7 +25,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-std::vector<int64_t> steps_in(const TestFolder& folder) {
+std::vector<int64_t> steps_in(const TempFolder& folder) {
   std::vector<int64_t> steps;
   for (const Checkpoint& checkpoint : CheckpointStore(folder.path()).list())
     steps.push_back(checkpoint.step);
@@ -49,7 +49,7 @@ TEST(Crc32, KnownTexts_MatchZlib) {
 }
 
 TEST(CheckpointStore, WrittenCheckpoint_IsCompleteAndListed) {
-  const TestFolder folder;
+  const TempFolder folder;
   CheckpointStore store(folder.path());
   write_some(store, 12);
   EXPECT_THAT(steps_in(folder), ElementsAre(12));
@@ -57,7 +57,7 @@ TEST(CheckpointStore, WrittenCheckpoint_IsCompleteAndListed) {
 }
 
 TEST(CheckpointStore, TooManyCheckpoints_OldestOfThisRunGo) {
-  const TestFolder folder;
+  const TempFolder folder;
   CheckpointStore store(folder.path());
   write_some(store, 90, "another run");
   for (int64_t step = 1; step <= 5; ++step) {
@@ -68,7 +68,7 @@ TEST(CheckpointStore, TooManyCheckpoints_OldestOfThisRunGo) {
 }
 
 TEST(CheckpointStore, FillThrows_EarlierCheckpointStays) {
-  const TestFolder folder;
+  const TempFolder folder;
   CheckpointStore store(folder.path());
   write_some(store, 3);
   EXPECT_THROW(store.write(3, "run", [](const std::string&) { throw Error("disk full"); }), Error);
@@ -76,7 +76,7 @@ TEST(CheckpointStore, FillThrows_EarlierCheckpointStays) {
 }
 
 TEST(CheckpointStore, ForeignFolders_AreNoCheckpoints) {
-  const TestFolder folder;
+  const TempFolder folder;
   for (const char* name : {"checkpoint-", "checkpoint-x", "checkpoint-3b", "mycheckpoint-3"})
     std::filesystem::create_directories(folder / name);
   EXPECT_TRUE(steps_in(folder).empty());
@@ -85,7 +85,7 @@ TEST(CheckpointStore, ForeignFolders_AreNoCheckpoints) {
 }
 
 TEST(CheckpointStore, LyingManifest_IsDamage) {
-  const TestFolder folder;
+  const TempFolder folder;
   CheckpointStore store(folder.path());
   write_some(store, 1);
   for (const char* text : {"", "{", "[]", "{\"format\": 99}", "{\"format\": 1, \"files\": [1]}"}) {
@@ -95,7 +95,7 @@ TEST(CheckpointStore, LyingManifest_IsDamage) {
 }
 
 TEST(SaveTotalLimit, TrainingRun_KeepsTheNewest) {
-  const TestFolder folder;
+  const TempFolder folder;
   Config config = toy_config(folder.path());
   config.save_strategy = "steps";
   config.save_steps = 1;
@@ -108,7 +108,7 @@ TEST(SaveTotalLimit, TrainingRun_KeepsTheNewest) {
 }
 
 TEST(SaveStrategy, Epoch_SavesAtTheEndOfEach) {
-  const TestFolder folder;
+  const TempFolder folder;
   Config config = toy_config(folder.path());
   config.save_strategy = "";
   ToyModel model;
@@ -147,7 +147,7 @@ struct LimitFiles : Recorder {
 };
 
 TEST(DiskFull, DuringACheckpoint_IsNotedAndTrainingGoesOn) {
-  const TestFolder folder;
+  const TempFolder folder;
   Config config = toy_config(folder.path());
   config.save_strategy = "steps";
   config.save_steps = 1;
@@ -172,7 +172,7 @@ struct LimitLastStep : Recorder {
 };
 
 TEST(DiskFull, AtTheFinalSave_IsAnErrorThatKeepsTheCheckpoint) {
-  const TestFolder folder;
+  const TempFolder folder;
   Config config = toy_config(folder.path());
   config.save_strategy = "epoch";
   ToyModel model;
@@ -262,7 +262,7 @@ bool holds_unfinished_folder(const std::string& folder) {
 TEST(KillDuringCheckpoint, ManyRandomMoments_AlwaysLeaveACompleteOne) {
   // The threads a forked child would wait for: the test fails by hanging if it ever forks again.
   at::parallel_for(0, 1 << 20, 1, [](int64_t, int64_t) {});
-  const TestFolder folder;
+  const TempFolder folder;
   std::mt19937 random(11);
   int64_t last_step = 0, num_caught_saving = 0;
   for (int round = 0; round < 60; ++round) {

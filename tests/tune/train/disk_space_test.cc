@@ -41,7 +41,7 @@ TEST(DiskSpace, Warning_OnlyBeyondTheLimitAndWithFigures) {
 }
 
 TEST(DiskSpace, FreeBytes_OfAFolderThatIsThere) {
-  const TestFolder folder;
+  const TempFolder folder;
   EXPECT_GT(free_bytes(folder.path()).value_or(0), 0);
   EXPECT_EQ(free_bytes(folder / "not/there"), std::nullopt);
 }
@@ -54,7 +54,7 @@ class HugeModel : public ToyModel {
 };
 
 TEST(DiskSpace, RunThatCannotFit_IsToldBeforeTheFirstStep) {
-  const TestFolder folder;
+  const TempFolder folder;
   Config config = toy_config(folder.path());
   config.adapter = "";
   config.save_strategy = "epoch";
@@ -67,7 +67,7 @@ TEST(DiskSpace, RunThatCannotFit_IsToldBeforeTheFirstStep) {
 }
 
 TEST(DiskSpace, RunThatFits_IsToldNothing) {
-  const TestFolder folder;
+  const TempFolder folder;
   Config config = toy_config(folder.path());
   config.save_strategy = "epoch";
   ToyModel model;

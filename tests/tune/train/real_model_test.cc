@@ -60,7 +60,7 @@ std::string bytes_of(LanguageModel& model) {
 }
 
 TEST(RealModel, FullFineTuning_LearnsTheRule) {
-  const TestFolder folder;
+  const TempFolder folder;
   const Config config = small_config(folder.path(), true);
   const auto model = LanguageModel::random(small_llama(), options_for(config));
   Recorder recorder;
@@ -70,7 +70,7 @@ TEST(RealModel, FullFineTuning_LearnsTheRule) {
 }
 
 TEST(RealModel, Adapter_LossFalls) {
-  const TestFolder folder;
+  const TempFolder folder;
   const Config config = small_config(folder.path(), false);
   const auto model = LanguageModel::random(small_llama(), options_for(config));
   Recorder recorder;
@@ -85,7 +85,7 @@ TEST(RealModel, AttentionModules_AgreeOverFiftySteps) {
   for (const regard::Module attention :
        {regard::Module::eager, regard::Module::sdpa, regard::Module::flash_attention_2,
         regard::Module::flex_attention, regard::Module::xformers}) {
-    const TestFolder folder;
+    const TempFolder folder;
     Config config = small_config(folder.path(), true);
     config.max_steps = 50;
     config.sample_packing = true;
@@ -106,7 +106,7 @@ TEST(RealModel, PackedRows_HaveTheLossOfSeparateRows) {
   const PreparedData data = toy_data(12);
   std::vector<double> losses;
   for (const bool packs : {false, true}) {
-    const TestFolder folder;
+    const TempFolder folder;
     Config config = small_config(folder.path(), true);
     config.sample_packing = packs;
     config.micro_batch_size = packs ? 1 : 12;
@@ -132,7 +132,7 @@ TEST_P(RealModelResume, PackedRunWithDropout_ContinuesBitForBit) {
     config.lora_dropout = is_full ? 0.0 : 0.1;
     return config;
   };
-  const TestFolder whole_folder, parts_folder;
+  const TempFolder whole_folder, parts_folder;
   Config config = config_in(whole_folder.path());
   const auto whole = LanguageModel::random(small_llama(), options_for(config));
   Recorder whole_run;

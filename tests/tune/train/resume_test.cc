@@ -39,7 +39,7 @@ class Resume : public ::testing::TestWithParam<ResumeCase> {
 
 TEST_P(Resume, InterruptedRun_ContinuesBitForBit) {
   const PreparedData data = toy_data(26, 4);
-  const TestFolder whole_folder, parts_folder;
+  const TempFolder whole_folder, parts_folder;
   ToyModel whole = fresh_model();
   Recorder whole_run;
   const TrainResult expected = train_toy(config_for(whole_folder.path()), whole, data, whole_run);
@@ -81,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& instance) { return instance.param.name; });
 
 // Trains to step 4 and leaves checkpoint-2 and checkpoint-4.
-Config two_checkpoints(const TestFolder& folder, const PreparedData& data) {
+Config two_checkpoints(const TempFolder& folder, const PreparedData& data) {
   Config config = toy_config(folder.path());
   config.save_strategy = "steps";
   config.save_steps = 2;
@@ -105,7 +105,7 @@ std::string resume_message(const Config& config, const PreparedData& data) {
 }
 
 TEST(ResumeChoice, DamagedNewest_IsPassedOverWithANote) {
-  const TestFolder folder;
+  const TempFolder folder;
   const PreparedData data = toy_data(24);
   const Config config = two_checkpoints(folder, data);
   {
@@ -120,7 +120,7 @@ TEST(ResumeChoice, DamagedNewest_IsPassedOverWithANote) {
 }
 
 TEST(ResumeChoice, TruncatedOrMissingFile_IsRecognised) {
-  const TestFolder folder;
+  const TempFolder folder;
   const PreparedData data = toy_data(24);
   Config config = two_checkpoints(folder, data);
   std::filesystem::resize_file(folder / "checkpoint-4/adapter_model.safetensors", 10);
@@ -131,7 +131,7 @@ TEST(ResumeChoice, TruncatedOrMissingFile_IsRecognised) {
 }
 
 TEST(ResumeChoice, NamedFolder_IsUsed) {
-  const TestFolder folder;
+  const TempFolder folder;
   const PreparedData data = toy_data(24);
   Config config = two_checkpoints(folder, data);
   config.resume_from_checkpoint = folder / "checkpoint-2";
@@ -139,7 +139,7 @@ TEST(ResumeChoice, NamedFolder_IsUsed) {
 }
 
 TEST(ResumeChoice, NothingThere_TrueIsRefusedAutoStarts) {
-  const TestFolder folder;
+  const TempFolder folder;
   const PreparedData data = toy_data(24);
   Config config = toy_config(folder.path());
   config.resume_from_checkpoint = "true";
@@ -150,7 +150,7 @@ TEST(ResumeChoice, NothingThere_TrueIsRefusedAutoStarts) {
 }
 
 TEST(ResumeChoice, OtherSettings_AreRefusedByName) {
-  const TestFolder folder;
+  const TempFolder folder;
   const PreparedData data = toy_data(24);
   const Config good = two_checkpoints(folder, data);
   Config config = good;
@@ -169,7 +169,7 @@ TEST(ResumeChoice, OtherSettings_AreRefusedByName) {
 }
 
 TEST(ResumeChoice, LongerRun_GoesOnWithANote) {
-  const TestFolder folder;
+  const TempFolder folder;
   const PreparedData data = toy_data(24);
   Config config = two_checkpoints(folder, data);
   config.num_epochs = 4;
@@ -186,7 +186,7 @@ void write_base(const std::string& folder, const std::string& weights) {
 }
 
 TEST(ResumeChoice, OtherWeightsUnderTheSamePath_AreRefused) {
-  const TestFolder folder, base;
+  const TempFolder folder, base;
   const PreparedData data = toy_data(24);
   write_base(base / "model", "weights");
   Config config = toy_config(folder.path());
@@ -268,7 +268,7 @@ std::vector<std::pair<int64_t, double>> evaluations_of(const Recorder& recorder)
 TEST_P(ResumeEvaluation, CutShort_StopsAtItsBatchAndLosesNothing) {
   const int64_t step = GetParam();
   const PreparedData data = toy_data(12, 10);
-  const TestFolder whole_folder, parts_folder;
+  const TempFolder whole_folder, parts_folder;
   ToyModel whole;
   Recorder whole_run;
   train_toy(config_for(whole_folder.path()), whole, data, whole_run);
@@ -306,7 +306,7 @@ TEST_P(ResumeEvaluation, CutShort_StopsAtItsBatchAndLosesNothing) {
 INSTANTIATE_TEST_SUITE_P(AtStep, ResumeEvaluation, ::testing::Values(0, 2, 6));
 
 TEST(ModelCard, ResumedFinishedRun_KeepsTheEvaluation) {
-  const TestFolder folder;
+  const TempFolder folder;
   const PreparedData data = toy_data(12, 4);
   Config config = toy_config(folder.path());
   config.save_strategy = "epoch";
@@ -327,7 +327,7 @@ TEST(ModelCard, ResumedFinishedRun_KeepsTheEvaluation) {
 }
 
 TEST(ModelCard, EvaluationWithoutLabels_ResumesAsNotANumber) {
-  const TestFolder folder;
+  const TempFolder folder;
   PreparedData data = toy_data(12, 2);
   for (Sample& sample : data.validation) sample.labels.assign(sample.labels.size(), kIgnoreLabel);
   Config config = toy_config(folder.path());
@@ -341,7 +341,7 @@ TEST(ModelCard, EvaluationWithoutLabels_ResumesAsNotANumber) {
 }
 
 TEST(ResumeChoice, FinishedRun_HasNothingLeftToDo) {
-  const TestFolder folder;
+  const TempFolder folder;
   const PreparedData data = toy_data(8);
   Config config = toy_config(folder.path());
   config.save_strategy = "epoch";

@@ -60,7 +60,7 @@ double final_loss(const std::vector<double>& losses, size_t count) {
 }
 
 std::vector<double> train_tiny(regard::Module attention, const PreparedData& data) {
-  const TestFolder folder;
+  const TempFolder folder;
   Config config = toy_config(folder.path());
   config.adapter = "";  // full fine-tuning
   config.sequence_len = 128;
@@ -97,7 +97,7 @@ TEST(SageTraining, FullFineTuning_FollowsExactAttention) {
 }
 
 std::vector<double> train_smollm2(const char* path, regard::Module attention) {
-  const TestFolder folder;
+  const TempFolder folder;
   Config config;
   config.base_model = path;
   config.attention = attention;

@@ -1,22 +1,10 @@
 #include "tests/tune/train/toy_run.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <random>
 
 namespace tune::testing {
-
-TestFolder::TestFolder() {
-  std::string name = (std::filesystem::temp_directory_path() / "regard-train-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-  path_ = name;
-}
-
-TestFolder::~TestFolder() {
-  std::error_code error;
-  std::filesystem::remove_all(path_, error);
-}
 
 PreparedData toy_data(int64_t num_rows, int64_t num_validation) {
   std::mt19937_64 random(3);

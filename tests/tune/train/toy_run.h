@@ -1,10 +1,10 @@
 // A training run over the toy model, with everything it reports kept for the test.
 #pragma once
 
-#include <filesystem>
 #include <string>
 #include <vector>
 
+#include "tests/support/temp_folder.h"
 #include "tests/tune/train/toy_model.h"
 #include "tune/config/config.h"
 #include "tune/data/dataset.h"
@@ -12,19 +12,7 @@
 
 namespace tune::testing {
 
-// A folder of its own for each test, removed at its end.
-class TestFolder {
- public:
-  TestFolder();
-  ~TestFolder();
-  TestFolder(const TestFolder&) = delete;
-  TestFolder& operator=(const TestFolder&) = delete;
-  const std::string& path() const { return path_; }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
+using test_support::TempFolder;
 
 struct Recorder : TrainEvents {
   void started(const RunShape& value) override { shape = value; }

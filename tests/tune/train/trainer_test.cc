@@ -24,7 +24,7 @@ std::string message_of(const std::function<void()>& action) {
 }
 
 TEST(Trainer, LearnableRows_LossFalls) {
-  const TestFolder folder;
+  const TempFolder folder;
   Config config = toy_config(folder.path());
   config.num_epochs = 10;
   ToyModel model;
@@ -37,7 +37,7 @@ TEST(Trainer, LearnableRows_LossFalls) {
 }
 
 TEST(Trainer, Records_SayWhatHappened) {
-  const TestFolder folder;
+  const TempFolder folder;
   const PreparedData data = toy_data(10);
   ToyModel model;
   Recorder recorder;
@@ -61,7 +61,7 @@ TEST(Trainer, Records_SayWhatHappened) {
 }
 
 TEST(Trainer, AccumulatedMicroBatches_EqualOneBatch) {
-  const TestFolder folder;
+  const TempFolder folder;
   const PreparedData data = toy_data(32);
   std::vector<std::vector<double>> losses, norms;
   for (const auto& [micro, accumulation] : {std::pair(1, 4), std::pair(4, 1), std::pair(2, 2)}) {
@@ -84,7 +84,7 @@ TEST(Trainer, AccumulatedMicroBatches_EqualOneBatch) {
 }
 
 TEST(Trainer, Interrupt_FinishesTheStepSavesAndReturns) {
-  const TestFolder folder;
+  const TempFolder folder;
   ToyModel model;
   Recorder recorder;
   recorder.stop_after = 4;
@@ -96,7 +96,7 @@ TEST(Trainer, Interrupt_FinishesTheStepSavesAndReturns) {
 }
 
 TEST(Trainer, EvaluationAsked_RunsBeforeTheFirstStepAndAsOften) {
-  const TestFolder folder;
+  const TempFolder folder;
   Config config = toy_config(folder.path());
   config.eval_steps = 4;
   ToyModel model;
@@ -110,7 +110,7 @@ TEST(Trainer, EvaluationAsked_RunsBeforeTheFirstStepAndAsOften) {
 }
 
 TEST(Trainer, FinishedRun_LeavesResultConfigTokenizerAndCard) {
-  const TestFolder folder;
+  const TempFolder folder;
   ToyModel model;
   Recorder recorder;
   train_toy(toy_config(folder.path()), model, toy_data(8), recorder);
@@ -123,7 +123,7 @@ TEST(Trainer, FinishedRun_LeavesResultConfigTokenizerAndCard) {
 }
 
 TEST(Trainer, SamplePrompt_IsAnsweredBeforeAndAfter) {
-  const TestFolder folder;
+  const TempFolder folder;
   Config config = toy_config(folder.path());
   config.datasets.emplace_back();
   config.datasets[0].type = "completion";
@@ -139,7 +139,7 @@ TEST(Trainer, SamplePrompt_IsAnsweredBeforeAndAfter) {
 }
 
 TEST(LossWatch, LossTurnsNan_StopsAtThatStepWithoutTouchingWeights) {
-  const TestFolder folder;
+  const TempFolder folder;
   ToyModel model;
   // Two micro-batches a step: call 6 belongs to step 3.
   model.fault_from_call = 6;
@@ -155,7 +155,7 @@ TEST(LossWatch, LossTurnsNan_StopsAtThatStepWithoutTouchingWeights) {
 }
 
 TEST(LossWatch, InfiniteLoss_IsExplained) {
-  const TestFolder folder;
+  const TempFolder folder;
   ToyModel model;
   model.fault_from_call = 1;
   model.fault_factor = std::numeric_limits<double>::infinity();
@@ -166,7 +166,7 @@ TEST(LossWatch, InfiniteLoss_IsExplained) {
 }
 
 TEST(LossWatch, GradientNotFinite_IsNeverApplied) {
-  const TestFolder folder;
+  const TempFolder folder;
   ToyModel model;
   model.fault_from_call = 1;
   model.fault_in_gradient = true;
@@ -179,7 +179,7 @@ TEST(LossWatch, GradientNotFinite_IsNeverApplied) {
 }
 
 TEST(LossWatch, LossStuckAtZero_IsNoticedAtTheThirdStep) {
-  const TestFolder folder;
+  const TempFolder folder;
   ToyModel model;
   model.fault_from_call = 5;
   model.fault_factor = 0.0;
@@ -191,7 +191,7 @@ TEST(LossWatch, LossStuckAtZero_IsNoticedAtTheThirdStep) {
 }
 
 TEST(LossWatch, WatchdogThreshold_StopsAfterPatience) {
-  const TestFolder folder;
+  const TempFolder folder;
   Config config = toy_config(folder.path());
   config.loss_watchdog_threshold = 0.001;
   config.loss_watchdog_patience = 4;
@@ -202,7 +202,7 @@ TEST(LossWatch, WatchdogThreshold_StopsAfterPatience) {
 }
 
 TEST(Trainer, AllLabelsMasked_IsRefusedBeforeTheFirstStep) {
-  const TestFolder folder;
+  const TempFolder folder;
   PreparedData data = toy_data(8);
   for (Sample& sample : data.train) sample.labels.assign(sample.labels.size(), kIgnoreLabel);
   ToyModel model;
@@ -213,7 +213,7 @@ TEST(Trainer, AllLabelsMasked_IsRefusedBeforeTheFirstStep) {
 }
 
 TEST(Trainer, OneStepWithoutLabels_IsNotedAndChangesNothing) {
-  const TestFolder folder;
+  const TempFolder folder;
   Config config = toy_config(folder.path());
   config.shuffle_before_training = false;
   config.num_epochs = 1;
@@ -229,7 +229,7 @@ TEST(Trainer, OneStepWithoutLabels_IsNotedAndChangesNothing) {
 }
 
 TEST(OutputDir, FileInItsPlace_IsNamed) {
-  const TestFolder folder;
+  const TempFolder folder;
   write_file_atomically(folder / "taken", "x");
   Config config = toy_config(folder / "taken");
   EXPECT_THAT(message_of([&] { prepare_output_dir(config); }), HasSubstr("taken"));
@@ -238,7 +238,7 @@ TEST(OutputDir, FileInItsPlace_IsNamed) {
 }
 
 TEST(OutputDir, LeftoversOfAKilledRun_AreCleared) {
-  const TestFolder folder;
+  const TempFolder folder;
   std::filesystem::create_directories(folder / "checkpoint-3.regard-tmp/deep");
   write_file_atomically(folder / "half.bin", "x");
   std::filesystem::rename(folder / "half.bin", folder / "config.yml.regard-tmp");
