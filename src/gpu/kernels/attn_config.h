@@ -20,10 +20,14 @@ struct AttnConfig {
   int block_q = 64;    // queries of a thread block
   int block_k = 64;    // keys of a step
   int num_warps = 4;
-  int num_stages = 1;         // tiles of keys in shared memory, where the kernel has a ring of them
+  // Tiles of K and of V in shared memory: with several, those of the next steps are copied while
+  // one is computed.
+  int num_stages = 1;
+  bool keeps_q = false;       // all of Q stays in registers, head_dim / 4 * row_tiles a lane
   bool copies_async = true;   // cp.async, from Ampere on
   bool is_vectorised = true;  // every row lies in whole 16-byte pieces; else element by element
   bool has_limits = false;    // causal or window
+  bool folds_scale = false;   // softmax multiplies by score_factor, which is positive
   bool has_softcap = false;
   bool has_alibi = false;
   bool is_packed = false;    // documents
@@ -47,6 +51,10 @@ struct AttnConfig {
   }
   // Whether weights are computed pair by pair from more than positions.
   constexpr bool changes_pairs() const { return masks_pairs() || has_dropout; }
+  // Whether a score is more than scale * product, or nothing (masked).
+  constexpr bool changes_scores() const {
+    return has_softcap || has_alibi || bias != BiasFormat::none || has_score_program;
+  }
   // Whether a score is computed from memory that only pairs of the problem have.
   constexpr bool reads_pairs() const {
     return has_mask || bias != BiasFormat::none || has_block_mask;
@@ -62,7 +70,9 @@ struct AttnConfig {
   constexpr int q_elements() const { return block_q * k_stride(); }
   constexpr int k_elements() const { return block_k * k_stride(); }
   constexpr int v_elements() const { return block_k * v_stride(); }
-  constexpr int smem_bytes() const { return 2 * (q_elements() + k_elements() + v_elements()); }
+  constexpr int smem_bytes() const {
+    return 2 * (q_elements() + num_stages * (k_elements() + v_elements()));
+  }
 };
 
 // Why no kernel can be made of `config`; nullptr when one can. The planner, the tests and the
@@ -82,6 +92,9 @@ constexpr const char* why_unsupported(const AttnConfig& config) {
   }
   if (config.block_k < 16 || config.block_k % 16 != 0) {
     return "block_k: must be a multiple of 16";
+  }
+  if (config.folds_scale && config.changes_scores()) {
+    return "folds_scale: only where a score is the product times the scale";
   }
   if (config.product == MatrixProduct::m16n8k8 && config.element != Element::f16) {
     return "element: m16n8k8 multiplies f16 only";

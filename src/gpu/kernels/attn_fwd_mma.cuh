@@ -8,12 +8,16 @@
 //          they have most keys; documents with lengths have one more, for rows of none. A block
 //          owns block_q rows and loops over block_k keys; a warp owns 16 * row_tiles rows, so that
 //          row max and sum never leave a quad of lanes.
-// Memory   shared: Q tile + K tile + V tile (AttnConfig::smem_bytes); S, P and O in registers.
-// Pipeline V(j) is requested before S(j) is computed, K(j+1) before the softmax of j: each copy has
-//          one product to hide behind. Turing copies through registers and does not overlap.
-// Numerics f32 sums; exp2 with log2(e) folded into the scale; P rounded to the operands' format for
-//          P V; a row that sees no key gives O = 0, LSE = -inf (or the sink). Values of keys that
-//          no row of a warp sees are not multiplied: NaN there does not show.
+// Memory   shared: Q tile + stages * (K tile + V tile), AttnConfig::smem_bytes; S, P and O, and
+//          where they fit Q's fragments, in registers.
+// Pipeline one stage: V(j) is requested before S(j) is computed, K(j+1) before the softmax of j;
+// two
+//          barriers a step. Two: K and V of j + 1 at the start of j, one barrier. Turing copies
+//          through registers and does not overlap.
+// Numerics f32 sums; exp2 with log2(e) folded into the scale; the reference of a row's weights may
+//          trail its maximum by 2^8; P rounded to the operands' format for P V; a row that sees no
+//          key gives O = 0, LSE = -inf (or the sink). Values of keys that no row of a warp sees are
+//          not multiplied: NaN there does not show.
 // Limits   D, Dv <= 256, f16 and bf16 (Turing f16); everything else in why_unsupported().
 // Source   Dao 2023 (arXiv 2307.08691) algorithm 1; lane maps from the PTX manual.
 #pragma once
@@ -26,6 +30,7 @@
 #include "tile/copy.cuh"
 #include "tile/dropout.cuh"
 #include "tile/finish.cuh"
+#include "tile/key_tiles.cuh"
 #include "tile/mma.cuh"
 #include "tile/softmax.cuh"
 
@@ -135,6 +140,7 @@ class KeySteps {
 
 // What the rows of a warp see of a step's keys.
 struct WarpStep {
+  bool is_seen;   // some key by some row
   bool is_clear;  // as far as limits and block mask go, all; no distance of ALiBi changes its sign
   bool is_ahead;  // keys stand behind the queries they are aligned with: distances are negative
   Listing listing;
@@ -147,15 +153,18 @@ REGARD_DEVICE WarpStep warp_step(const AttnFwdParams& p, const RowBlock& block,
   const int first = block.first_query + first_row_of_warp<kCfg>();
   const int last = first + 16 * kCfg.row_tiles() - 1;
   const int key_end = step.key + kCfg.block_k;
-  WarpStep of_warp{(!kCfg.reads_pairs() || last < sequence.q_len) &&
-                       step.key >= key_limits<kCfg>(p, block.head, last).lo &&
-                       key_end <= key_limits<kCfg>(p, block.head, first).hi,
+  const KeyLimits of_first = key_limits<kCfg>(p, block.head, first);
+  const KeyLimits of_last = key_limits<kCfg>(p, block.head, last);
+  WarpStep of_warp{first < sequence.q_len && step.key < of_last.hi && key_end > of_first.lo,
+                   (!kCfg.reads_pairs() || last < sequence.q_len) && step.key >= of_last.lo &&
+                       key_end <= of_first.hi,
                    false, step.listing};
   if constexpr (kCfg.has_block_mask) {
     if (step.listing == Listing::mixed) {  // for the block; perhaps not for the warp
       const int q_end = last + 1 < sequence.q_len ? last + 1 : sequence.q_len;
       const int k_end = key_end < sequence.k_len ? key_end : sequence.k_len;
       of_warp.listing = listing_of_tile(p, block.head, {first, q_end, step.key, k_end});
+      of_warp.is_seen = of_warp.is_seen && of_warp.listing != Listing::hidden;
     }
     of_warp.is_clear =
         of_warp.is_clear && (of_warp.listing == Listing::full ||
@@ -214,10 +223,10 @@ REGARD_DEVICE SeenKeys<kCfg> finish_pairs(ScoreTile<kCfg>& scores, const AttnFwd
 
 template <AttnConfig kCfg>
 REGARD_DEVICE SeenKeys<kCfg> finish_scores(ScoreTile<kCfg>& scores, const AttnFwdParams& p,
-                                           const RowBlock& block, const KeyStep& step) {
-  const WarpStep of_warp = warp_step<kCfg>(p, block, step);
-  return of_warp.is_clear ? finish_pairs<kCfg, true>(scores, p, block, step.key, of_warp)
-                          : finish_pairs<kCfg, false>(scores, p, block, step.key, of_warp);
+                                           const RowBlock& block, const WarpStep& step,
+                                           int first_key) {
+  return step.is_clear ? finish_pairs<kCfg, true>(scores, p, block, first_key, step)
+                       : finish_pairs<kCfg, false>(scores, p, block, first_key, step);
 }
 
 template <AttnConfig kCfg>
@@ -276,6 +285,8 @@ REGARD_DEVICE void clear_unowned_rows(const AttnFwdParams& p) {
 template <AttnConfig kCfg>
 REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) {
   static_assert(why_unsupported(kCfg) == nullptr);
+  constexpr int kStages = kCfg.num_stages;
+  static_assert(kStages <= 2);
   if (kCfg.has_lengths && block_z() == p.num_sequences) {
     return clear_unowned_rows<kCfg>(p);
   }
@@ -284,22 +295,15 @@ REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) 
   if (block.first_query >= sequence.q_len) {
     return;  // the whole block: documents are shorter than the longest
   }
-  unsigned short* q_smem = shared;                      // [block_q, head_dim]
-  unsigned short* k_smem = q_smem + kCfg.q_elements();  // [block_k, head_dim]
-  unsigned short* v_smem = k_smem + kCfg.k_elements();  // [block_k, value_dim]
+  unsigned short* q_smem = shared;                                // [block_q, head_dim]
+  unsigned short* k_smem = q_smem + kCfg.q_elements();            // [stages][block_k, head_dim]
+  unsigned short* v_smem = k_smem + kStages * kCfg.k_elements();  // [stages][block_k, value_dim]
   const unsigned short* q_gmem = p.q.data + sequence.batch * p.q.stride_batch +
                                  (sequence.q_begin + block.first_query) * p.q.stride_seq +
                                  block.head.index * p.q.stride_head;
-  const auto load_keys = [&](const OperandView& view, auto columns, unsigned short* smem, int key,
-                             int num_cols) {
-    load_tile<kCfg, kCfg.block_k, decltype(columns)::kValue>(
-        smem,
-        view.data + sequence.batch * view.stride_batch +
-            (sequence.k_begin + static_cast<long long>(key)) * view.stride_seq +
-            block.head.kv_index * view.stride_head,
-        view.stride_seq, {block.keys.lo - key, block.keys.hi - key}, num_cols);
-    close_copies<kCfg>();
-  };
+  const KeyTiles<kCfg> tiles(p, block.head, block.keys);
+  const float factor = kCfg.folds_scale ? p.score_factor : 1.0f;
+  QueryFragments<kCfg> queries;
   ScoreTile<kCfg> scores;
   OutputTile<kCfg> out = {};
   RowState<kCfg> rows;
@@ -309,29 +313,50 @@ REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) 
   if (step.key < block.keys.hi) {
     load_tile<kCfg, kCfg.block_q, kCfg.head_dim>(
         q_smem, q_gmem, p.q.stride_seq, {0, sequence.q_len - block.first_query}, p.head_dim);
-    load_keys(p.k, Columns<kCfg.head_dim>{}, k_smem, step.key, p.head_dim);
+    tiles.load_k(k_smem, step.key);
+    if constexpr (kStages == 2) {
+      tiles.load_v(v_smem, step.key);
+    }
+    close_copies<kCfg>();
+    if constexpr (kCfg.keeps_q) {
+      await_copies<kCfg, 0>();
+      block_barrier();
+      keep_query_fragments<kCfg>(queries, q_smem);
+    }
   }
+  int stage = 0;
   for (KeyStep next; step.key < block.keys.hi; step = next) {
-    load_keys(p.v, Columns<kCfg.value_dim>{}, v_smem, step.key, p.value_dim);
     next = steps.after(p, block, step);
-    await_copies<kCfg, 1>();  // Q and K are here, V may be under way
-    block_barrier();
-    multiply_q_k<kCfg>(scores, q_smem, k_smem);  // line 8: S = Q K^T
-    block_barrier();                             // all warps have read K
-    if (next.key < block.keys.hi) {
-      load_keys(p.k, Columns<kCfg.head_dim>{}, k_smem, next.key, p.head_dim);
+    unsigned short* k_tile = k_smem + stage * kCfg.k_elements();
+    unsigned short* v_tile = v_smem + stage * kCfg.v_elements();
+    await_copies<kCfg, 0>();  // Q and K, with two stages V, are here
+    block_barrier();          // for all warps, which have done the step before
+    if constexpr (kStages == 1) {
+      tiles.load_v(v_tile, step.key);
     } else {
-      close_copies<kCfg>();  // an empty group: the wait below counts
+      stage = 1 - stage;
+      tiles.load_k(k_smem + stage * kCfg.k_elements(), next.key);
+      tiles.load_v(v_smem + stage * kCfg.v_elements(), next.key);
     }
-    const SeenKeys<kCfg> seen = finish_scores<kCfg>(scores, p, block, step);
-    update_softmax<kCfg>(rows, scores, out);  // lines 9, 10: max, P, sum; rescale O
-    if constexpr (kCfg.has_dropout) {
-      drop_weights<kCfg>(scores, p, block.head, block.first_query, step.key);
+    close_copies<kCfg>();
+    const WarpStep of_warp = warp_step<kCfg>(p, block, step);
+    if (of_warp.is_seen) {
+      multiply_q_k<kCfg>(scores, queries, q_smem, k_tile);  // line 8: S = Q K^T
     }
-    await_copies<kCfg, 1>();  // V is here, the next K may be under way
-    block_barrier();
-    multiply_p_v<kCfg>(out, scores, v_smem, seen);  // line 10: O += P V
-    block_barrier();                                // all warps have read V
+    if constexpr (kStages == 1) {
+      await_copies<kCfg, 0>();  // V is here
+      block_barrier();          // and all warps have read K
+      tiles.load_k(k_tile, next.key);
+      close_copies<kCfg>();
+    }
+    if (of_warp.is_seen) {
+      const SeenKeys<kCfg> seen = finish_scores<kCfg>(scores, p, block, of_warp, step.key);
+      update_softmax<kCfg>(rows, scores, out, factor);  // lines 9, 10: max, P, sum; rescale O
+      if constexpr (kCfg.has_dropout) {
+        drop_weights<kCfg>(scores, p, block.head, block.first_query, step.key);
+      }
+      multiply_p_v<kCfg>(out, scores, v_tile, seen);  // line 10: O += P V
+    }
   }
   write_rows<kCfg>(p, block, rows, out);  // lines 12, 13
 }

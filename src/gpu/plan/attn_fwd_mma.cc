@@ -44,6 +44,7 @@ AttnFwdPlan plan_attn_fwd_mma(const Problem& problem, const ForwardOutputs& outp
   config.is_vectorised = config.is_vectorised && has_whole_pieces(outputs.o);
   AttnFwdPlan plan{.config = with_tiles(config, compute_capability), .params = {}};
   set_params(problem, plan.params);
+  plan.config.folds_scale = plan.config.folds_scale && plan.params.score_factor > 0.0f;
   plan.params.o = result(outputs.o);
   plan.params.lse = {outputs.lse.data, outputs.lse.stride_batch, outputs.lse.stride_head};
   plan.programs = emit_programs(problem);

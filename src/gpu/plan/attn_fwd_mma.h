@@ -9,40 +9,32 @@
 
 namespace regard::gpu {
 
-// Fills in block sizes and instructions: `config` has element, head_dim, value_dim and flags. Sums
-// and scores of a lane take row_tiles * (value_dim + block_k) / 2 of its 255 registers; up to 144
-// of them leave room for everything else without spilling.
+// Fills in block sizes, stages and instructions: `config` has element, head_dim, value_dim and
+// flags. Sums and scores of a lane take row_tiles * (value_dim + block_k) / 2 of its 255 registers.
 constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability) {
   const bool is_turing = compute_capability < 80;
   const int largest = config.head_dim > config.value_dim ? config.head_dim : config.value_dim;
+  const int smem_bytes = smem_limit_bytes(compute_capability);
+  const bool has_room = smem_bytes > 99 * 1024;
+  // Everything else that a score may need takes registers from the tile.
+  const bool is_plain = !config.changes_scores() && !config.changes_pairs() && !config.has_chunks;
   config.product = is_turing ? MatrixProduct::m16n8k8 : MatrixProduct::m16n8k16;
   config.copies_async = !is_turing;
   config.num_warps = 4;
+  config.folds_scale = !config.changes_scores();
+  config.num_stages = has_room && largest <= 128 ? 2 : 1;
   if (largest <= 64) {
-    config.block_q = 128;
+    config.block_q = config.changes_pairs() ? 64 : 128;
     config.block_k = 64;
+    config.keeps_q = is_plain && has_room;
   } else if (largest <= 128) {
-    // Measured on Hopper: 128 rows by 32 keys 298 TFLOP/s, 64 by 128 262, 64 by 64 244; where
-    // limits cost registers too, 64 by 128 240, 64 by 64 228, 128 by 32 223 with spills. 99 KiB
-    // hold only one block of any of these: the one of 8 warps.
-    const int smem_bytes = smem_limit_bytes(compute_capability);
-    const bool is_tight = !is_turing && smem_bytes <= 99 * 1024;
-    const bool is_tall = !is_turing && !is_tight && !config.has_limits;
-    config.num_warps = is_tight ? 8 : 4;
-    config.block_q = is_tight || is_tall ? 128 : 64;
-    config.block_k = is_tall ? 32 : smem_bytes > 200 * 1024 ? 128 : 64;
-  } else if (largest <= 192) {
-    config.block_q = 64;
-    config.block_k = 32;
+    // Two blocks a multiprocessor: 128 rows by 64 keys take 204 KiB, and all registers.
+    const bool is_tall = has_room && is_plain;
+    config.block_q = is_tall ? 128 : 64;
+    config.block_k = is_tall && compute_capability != 90 ? 32 : 64;
   } else {
     config.block_q = 64;
-    config.block_k = is_turing ? 16 : 32;
-  }
-  if (largest <= 128 && config.changes_pairs()) {
-    // Terms of single pairs take registers from the tile: 128 by 64 and 64 by 128 would spill.
-    config.num_warps = 4;
-    config.block_q = 64;
-    config.block_k = 64;
+    config.block_k = largest > 192 && (is_turing || !is_plain) ? 16 : 32;
   }
   return config;
 }

@@ -13,7 +13,9 @@
 namespace regard::gpu {
 
 struct PairScore {
-  float log2;   // score * log2(e): exp2 of it is the weight; -infinity where the pair is masked
+  // score * log2(e): exp2 of it is the weight; -infinity where the pair is masked. Where the config
+  // folds the scale, still without score_factor.
+  float log2;
   float slope;  // d score / d (q . k); of a masked pair any number
 };
 
@@ -92,7 +94,7 @@ template <AttnConfig kCfg>
 REGARD_DEVICE PairScore pair_score_with(const ProblemParams& p, const Head& head, int query,
                                         int key, float product, float alibi, bool is_inside,
                                         Listing listing) {
-  PairScore score{product * p.score_factor, p.scale};
+  PairScore score{kCfg.folds_scale ? product : product * p.score_factor, p.scale};
   if constexpr (kCfg.has_softcap) {  // tanh(x) = 1 - 2 / (e^2x + 1)
     const float tanh =
         1.0f - 2.0f * reciprocal_fast(exp2_fast(score.log2 * (2.0f * kLog2E)) + 1.0f);

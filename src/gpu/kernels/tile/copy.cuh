@@ -18,6 +18,16 @@ struct Columns {
   static constexpr int kValue = kNumber;
 };
 
+// 16 bytes of a row: zeros where they are not there.
+template <AttnConfig kCfg>
+REGARD_DEVICE void load_piece(unsigned short* to, const unsigned short* from, bool is_there) {
+  if constexpr (kCfg.copies_async) {
+    async_copy_piece(to, from, is_there);
+  } else {
+    store_shared_piece(to, is_there ? load_global_piece(from) : Piece{});
+  }
+}
+
 // tile [kRows, kCols] with rows kCols + 8 apart; `source(row)` is where a row of the tile lies,
 // asked only for rows that exist, with `num_cols` elements each. With kCfg.copies_async the copies
 // are only started; `any` is some address of the operand then.
@@ -36,10 +46,8 @@ REGARD_DEVICE void load_rows(unsigned short* tile, const Source& source, const u
         const bool has_element = is_inside && col + e < num_cols;
         store_shared(to + e, has_element ? load_global(from + e) : static_cast<unsigned short>(0));
       }
-    } else if constexpr (kCfg.copies_async) {
-      async_copy_piece(to, from, is_inside);
     } else {
-      store_shared_piece(to, is_inside ? load_global_piece(from) : Piece{});
+      load_piece<kCfg>(to, from, is_inside);
     }
   }
 }
@@ -48,6 +56,23 @@ REGARD_DEVICE void load_rows(unsigned short* tile, const Source& source, const u
 template <AttnConfig kCfg, int kRows, int kCols>
 REGARD_DEVICE void load_tile(unsigned short* tile, const unsigned short* source,
                              long long row_stride, RowRange rows, int num_cols) {
+  constexpr int kPieces = kCols / 8, kThreads = kCfg.num_threads();
+  // Every thread copies the same columns of as many rows: nothing to compute but addresses.
+  constexpr bool kIsEven = kThreads % kPieces == 0 && kRows * kPieces % kThreads == 0;
+  if constexpr (kCfg.is_vectorised && kIsEven) {
+    if (rows.begin <= 0 && rows.end >= kRows && num_cols == kCols) {
+      constexpr int kRowsOfPass = kThreads / kPieces;
+      const int first_row = thread_in_block() / kPieces, col = thread_in_block() % kPieces * 8;
+      unsigned short* to = tile + (first_row * (kCols + 8) + col);
+      const unsigned short* from = source + (first_row * row_stride + col);
+      REGARD_UNROLL
+      for (int pass = 0; pass < kRows / kRowsOfPass; ++pass) {
+        load_piece<kCfg>(to + pass * (kRowsOfPass * (kCols + 8)), from, true);
+        from += kRowsOfPass * row_stride;
+      }
+      return;
+    }
+  }
   load_rows<kCfg, kRows, kCols>(
       tile, [&](int row) { return source + row * row_stride; }, source, rows, num_cols);
 }

@@ -28,13 +28,40 @@ REGARD_DEVICE int first_row_of_warp() {
   return thread_in_block() / 32 * 16 * kCfg.row_tiles();
 }
 
-// scores = Q K^T over q_smem [block_q, head_dim] and k_smem [block_k, head_dim].
+// Left operands of Q K^T: of each row tile and 16 columns.
 template <AttnConfig kCfg>
-REGARD_DEVICE void multiply_q_k(ScoreTile<kCfg>& scores, const unsigned short* q_smem,
-                                const unsigned short* k_smem) {
+using QueryFragments = unsigned[kCfg.keeps_q ? kCfg.head_dim / 16 : 1][kCfg.row_tiles()][4];
+
+// Those of columns d .. d + 15 of q_smem [block_q, head_dim].
+template <AttnConfig kCfg>
+REGARD_DEVICE void load_query_fragments(unsigned (&to)[kCfg.row_tiles()][4],
+                                        const unsigned short* q_smem, int d) {
   const int lane = thread_in_block() % 32;
   const unsigned short* q_row =
       q_smem + (first_row_of_warp<kCfg>() + lane % 16) * kCfg.k_stride() + lane / 16 * 8;
+  REGARD_UNROLL
+  for (int t = 0; t < kCfg.row_tiles(); ++t) {
+    load_fragments(to[t], q_row + t * 16 * kCfg.k_stride() + d);
+  }
+}
+
+// With kCfg.keeps_q, once: all of them.
+template <AttnConfig kCfg>
+REGARD_DEVICE void keep_query_fragments(QueryFragments<kCfg>& kept, const unsigned short* q_smem) {
+  if constexpr (kCfg.keeps_q) {
+    REGARD_UNROLL
+    for (int d = 0; d < kCfg.head_dim; d += 16) {
+      load_query_fragments<kCfg>(kept[d / 16], q_smem, d);
+    }
+  }
+}
+
+// scores = Q K^T over q_smem [block_q, head_dim], or what was kept of it, and k_smem [block_k,
+// head_dim].
+template <AttnConfig kCfg>
+REGARD_DEVICE void multiply_q_k(ScoreTile<kCfg>& scores, QueryFragments<kCfg>& kept,
+                                const unsigned short* q_smem, const unsigned short* k_smem) {
+  const int lane = thread_in_block() % 32;
   const unsigned short* k_row =
       k_smem + (lane % 8 + lane / 16 * 8) * kCfg.k_stride() + lane / 8 % 2 * 8;
   REGARD_UNROLL
@@ -46,10 +73,9 @@ REGARD_DEVICE void multiply_q_k(ScoreTile<kCfg>& scores, const unsigned short* q
   }
   REGARD_UNROLL
   for (int d = 0; d < kCfg.head_dim; d += 16) {
-    unsigned a[kCfg.row_tiles()][4];
-    REGARD_UNROLL
-    for (int t = 0; t < kCfg.row_tiles(); ++t) {
-      load_fragments(a[t], q_row + t * 16 * kCfg.k_stride() + d);
+    unsigned(&a)[kCfg.row_tiles()][4] = kept[kCfg.keeps_q ? d / 16 : 0];
+    if constexpr (!kCfg.keeps_q) {
+      load_query_fragments<kCfg>(a, q_smem, d);
     }
     REGARD_UNROLL
     for (int n = 0; n < kCfg.block_k / 16; ++n) {
@@ -62,6 +88,13 @@ REGARD_DEVICE void multiply_q_k(ScoreTile<kCfg>& scores, const unsigned short* q
       }
     }
   }
+}
+template <AttnConfig kCfg>
+REGARD_DEVICE void multiply_q_k(ScoreTile<kCfg>& scores, const unsigned short* q_smem,
+                                const unsigned short* k_smem) {
+  static_assert(!kCfg.keeps_q);
+  QueryFragments<kCfg> fragments;
+  multiply_q_k<kCfg>(scores, fragments, q_smem, k_smem);
 }
 
 // Which of a lane's columns (and the other lanes' of the same ones) some row of the warp sees:
@@ -98,8 +131,7 @@ REGARD_DEVICE void multiply_p_v_of(OutputTile<kCfg>& out, const ScoreTile<kCfg>&
                                    const unsigned short* v_smem, unsigned seen) {
   constexpr bool kIsBf16 = kCfg.element == Element::bf16;
   const int lane = thread_in_block() % 32;
-  const unsigned short* v_row =
-      v_smem + (lane % 8 + lane / 8 % 2 * 8) * kCfg.v_stride() + lane / 16 * 8;
+  const unsigned short* v_row = v_smem + lane % 16 * kCfg.v_stride() + lane / 16 * 8;
   REGARD_UNROLL
   for (int k = 0; k < kCfg.block_k / 16; ++k) {
     unsigned a[kCfg.row_tiles()][4];
