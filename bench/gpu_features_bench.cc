@@ -1,6 +1,7 @@
 // Times attn_fwd_mma on the first GPU with one feature at a time beside plain causal attention:
 // TFLOP/s over the pairs that are seen, and the ratio to causal. bf16, random operands.
-// Usage: gpu_features_bench [S [D]]   (4096 128; heads and batches fill 16384 tokens of 2048)
+// Usage: gpu_features_bench [S [D [block_q block_k num_warps]...]]
+//        (4096 128; heads and batches fill 16384 tokens of 2048; tiles to try beside the planner's)
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -21,11 +22,20 @@ namespace {
 
 constexpr int32_t kBlock = 128;  // of block masks
 
+struct Tiles {
+  int block_q, block_k, num_warps;
+};
+
 // [B, S, H, D] in device memory, and what features need beside it.
 class Features {
  public:
-  Features(const GpuDevice& device, int64_t seq, int64_t dim)
-      : device_(device), batch_(16384 / seq), seq_(seq), heads_(2048 / dim), dim_(dim) {
+  Features(const GpuDevice& device, int64_t seq, int64_t dim, const std::vector<Tiles>& more_tiles)
+      : device_(device),
+        more_tiles_(more_tiles),
+        batch_(16384 / seq),
+        seq_(seq),
+        heads_(2048 / dim),
+        dim_(dim) {
     base_.q = operand(1);
     base_.k = operand(2);
     base_.v = operand(3);
@@ -71,8 +81,20 @@ class Features {
   void time(const char* name, double share, const std::function<void(Problem&)>& change) {
     Problem problem = base_;
     change(problem);
-    const gpu::AttnFwdPlan plan =
-        gpu::plan_attn_fwd_mma(problem, outputs_, device_.compute_capability());
+    gpu::AttnFwdPlan plan = gpu::plan_attn_fwd_mma(problem, outputs_, device_.compute_capability());
+    time(name, share, plan);
+    for (const Tiles& tiles : more_tiles_) {
+      plan.config.block_q = tiles.block_q;
+      plan.config.block_k = tiles.block_k;
+      plan.config.num_warps = tiles.num_warps;
+      plan.grid.x = (seq_ + tiles.block_q - 1) / tiles.block_q;
+      if (gpu::why_unsupported(plan.config) == nullptr) {
+        time("", share, plan);
+      }
+    }
+  }
+
+  void time(const char* name, double share, const gpu::AttnFwdPlan& plan) {
     const double us = device_.microseconds(30, [&] {
       gpu::launch_attn_fwd_mma(device_.driver(), plan, device_.compute_capability(), nullptr);
     });
@@ -85,6 +107,7 @@ class Features {
   }
 
   const GpuDevice& device_;
+  std::vector<Tiles> more_tiles_;
   int64_t batch_, seq_, heads_, dim_;
   Problem base_;
   ForwardOutputs outputs_;
@@ -151,7 +174,11 @@ int main(int argc, char** argv) {
   const long seq = argc > 1 ? std::atol(argv[1]) : 4096, dim = argc > 2 ? std::atol(argv[2]) : 128;
   try {
     const regard::bench::GpuDevice device;
-    regard::bench::Features(device, seq, dim).run();
+    std::vector<regard::bench::Tiles> tiles;
+    for (int i = 3; i + 2 < argc; i += 3) {
+      tiles.push_back({std::atoi(argv[i]), std::atoi(argv[i + 1]), std::atoi(argv[i + 2])});
+    }
+    regard::bench::Features(device, seq, dim, tiles).run();
   } catch (const regard::Error& error) {
     std::fprintf(stderr, "gpu_features_bench: %s\n", error.what());
     return 1;
