@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 
 #include "gpu/jit/compile.h"
@@ -50,6 +51,22 @@ inline void expect_lean(const gpu::Nvrtc& compiler, const gpu::CompileRequest& r
   EXPECT_LE(used.spill_store_bytes, allowed_bytes);
   EXPECT_LE(used.spill_load_bytes, allowed_bytes);
   EXPECT_LE(request.smem_bytes, gpu::smem_limit_bytes(request.compute_capability));
+}
+
+// Calls judge(item, compute capability): each item for one arch in turn, with REGARD_ALL_CONFIGS=1
+// for all of them.
+template <typename Items, typename Judge>
+void for_each_arch(const Items& items, const Judge& judge) {
+  const bool takes_all = std::getenv("REGARD_ALL_CONFIGS") != nullptr;
+  size_t turn = 0;
+  for (const auto& item : items) {
+    for (size_t i = 0; i < kComputeCapabilities.size(); ++i) {
+      if (takes_all || i == turn % kComputeCapabilities.size()) {
+        judge(item, kComputeCapabilities[i]);
+      }
+    }
+    ++turn;
+  }
 }
 
 }  // namespace regard::testing

@@ -4,6 +4,8 @@
 
 #define REGARD_DEVICE __device__ __forceinline__
 #define REGARD_UNROLL _Pragma("unroll")
+#define REGARD_UNROLL_1 _Pragma("unroll 1")
+#define REGARD_UNROLL_2 _Pragma("unroll 2")
 
 namespace regard::gpu {
 
@@ -15,6 +17,8 @@ REGARD_DEVICE int num_blocks_x() { return static_cast<int>(gridDim.x); }
 
 // All threads of the block wait for each other; what they wrote to shared memory is then seen.
 REGARD_DEVICE void block_barrier() { __syncthreads(); }
+// The same of the 32 lanes of a warp.
+REGARD_DEVICE void warp_barrier() { __syncwarp(); }
 
 // Lets a kernel that was launched to begin early (launch/launch_kernel.h) do so once every block has
 // called this or ended; and waits, in that kernel, until the earlier ones have ended and what they
@@ -64,11 +68,14 @@ REGARD_DEVICE Piece load_global_piece(const unsigned short* from) {
 REGARD_DEVICE unsigned shared_address(const void* pointer) {
   return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }
-REGARD_DEVICE void store_shared(unsigned short* to, unsigned short value) { *to = value; }
-REGARD_DEVICE void store_shared(float* to, float value) { *to = value; }
-REGARD_DEVICE void store_shared(int* to, int value) { *to = value; }
-REGARD_DEVICE float load_shared(const float* from) { return *from; }
-REGARD_DEVICE int load_shared(const int* from) { return *from; }
+template <typename T>
+REGARD_DEVICE T load_shared(const T* from) {
+  return *from;
+}
+template <typename T>
+REGARD_DEVICE void store_shared(T* to, T value) {
+  *to = value;
+}
 REGARD_DEVICE void store_shared_piece(unsigned short* to, const Piece& piece) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(to)),
                "r"(piece.word[0]), "r"(piece.word[1]), "r"(piece.word[2]), "r"(piece.word[3])
@@ -137,12 +144,21 @@ REGARD_DEVICE void matrix_product(float (&c)[4], const unsigned (&a)[4], unsigne
   }
 }
 
+// To nearest even; NaN keeps a bit of its mantissa.
+REGARD_DEVICE unsigned bf16_bits(float value) {
+  const unsigned bits = __float_as_uint(value);
+  return value != value ? bits >> 16 | 0x40u : (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
+}
 // Two f32 as 16-bit elements, rounded to nearest even; `low` in the lower half.
 template <bool kIsBf16>
 REGARD_DEVICE unsigned pack(float low, float high) {
   unsigned packed;
   if constexpr (kIsBf16) {
+#if __CUDA_ARCH__ >= 800
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+#else  // Turing has no such conversion
+    packed = bf16_bits(low) | bf16_bits(high) << 16;
+#endif
   } else {  // cvt.rn.f16x2.f32 needs sm_80
     asm("{ .reg .b16 l, h; cvt.rn.f16.f32 l, %1; cvt.rn.f16.f32 h, %2; mov.b32 %0, {l, h}; }"
         : "=r"(packed)
@@ -151,6 +167,7 @@ REGARD_DEVICE unsigned pack(float low, float high) {
   return packed;
 }
 
+REGARD_DEVICE float f32_from_word(unsigned bits) { return __uint_as_float(bits); }
 // One 16-bit element.
 template <bool kIsBf16>
 REGARD_DEVICE float f32_from_bits(unsigned bits) {

@@ -9,6 +9,8 @@
 #define __shared__ __attribute__((shared))
 #define REGARD_DEVICE __device__ inline __attribute__((always_inline))
 #define REGARD_UNROLL _Pragma("unroll")
+#define REGARD_UNROLL_1 _Pragma("unroll 1")
+#define REGARD_UNROLL_2 _Pragma("unroll 2")
 
 namespace regard::gpu {
 
@@ -30,6 +32,12 @@ REGARD_DEVICE void block_barrier() {
 // Kernels of a stream begin in order.
 REGARD_DEVICE void let_next_kernel_begin() {}
 REGARD_DEVICE void await_earlier_kernels() {}
+
+REGARD_DEVICE void warp_barrier() {
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
+  __builtin_amdgcn_wave_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
+}
 
 // The value of another lane of the warp.
 REGARD_DEVICE unsigned shuffle_from(unsigned value, int lane) {
@@ -69,11 +77,14 @@ REGARD_DEVICE void store_global(T* to, T value) {
 REGARD_DEVICE Piece load_global_piece(const unsigned short* from) {
   return *reinterpret_cast<const Piece*>(from);
 }
-REGARD_DEVICE void store_shared(unsigned short* to, unsigned short value) { *to = value; }
-REGARD_DEVICE void store_shared(float* to, float value) { *to = value; }
-REGARD_DEVICE void store_shared(int* to, int value) { *to = value; }
-REGARD_DEVICE float load_shared(const float* from) { return *from; }
-REGARD_DEVICE int load_shared(const int* from) { return *from; }
+template <typename T>
+REGARD_DEVICE T load_shared(const T* from) {
+  return *from;
+}
+template <typename T>
+REGARD_DEVICE void store_shared(T* to, T value) {
+  *to = value;
+}
 REGARD_DEVICE void store_shared_piece(unsigned short* to, const Piece& piece) {
   *reinterpret_cast<Piece*>(to) = piece;
 }
@@ -112,6 +123,7 @@ REGARD_DEVICE void load_fragments_transposed(unsigned (&to)[4], const unsigned s
   }
 }
 
+REGARD_DEVICE float f32_from_word(unsigned bits) { return __builtin_bit_cast(float, bits); }
 template <bool kIsBf16>
 REGARD_DEVICE float element_of_pair(unsigned pair, int index) {
   const auto bits = static_cast<unsigned short>(pair >> 16 * index);

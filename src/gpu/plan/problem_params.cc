@@ -126,8 +126,10 @@ std::string why_unplannable(const Problem& problem, uint32_t served) {
 bool has_whole_pieces(const View& view) {
   const auto address = reinterpret_cast<uintptr_t>(view.data);
   const bool is_empty = view.batch == 0 || view.seq == 0 || view.heads == 0;
-  return is_empty || (address % 16 == 0 && view.dim % 8 == 0 && view.stride_batch % 8 == 0 &&
-                      view.stride_seq % 8 == 0 && view.stride_head % 8 == 0);
+  const int64_t piece = 16 / core::bytes_of(view.dtype);
+  return is_empty ||
+         (address % 16 == 0 && view.dim % piece == 0 && view.stride_batch % piece == 0 &&
+          view.stride_seq % piece == 0 && view.stride_head % piece == 0);
 }
 
 AttnConfig config_of(const Problem& problem) {

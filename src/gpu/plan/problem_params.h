@@ -24,7 +24,7 @@ std::string why_unplannable(const Problem& problem, uint32_t served);
 // and is_deterministic are left to the kernel's planner.
 AttnConfig config_of(const Problem& problem);
 
-// Whether every row of `view` (16-bit elements) lies in whole pieces of 16 bytes.
+// Whether every row of `view` lies in whole pieces of 16 bytes.
 bool has_whole_pieces(const View& view);
 
 // Fills in everything of ProblemParams.

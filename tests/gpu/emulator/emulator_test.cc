@@ -44,15 +44,33 @@ TEST(Emulator, ElementWrittenByAnotherThread_NeedsABarrier) {
   }
 }
 
+TEST(Emulator, BarrierOfAWarp_OrdersItsLanesAndNoOthers) {
+  for (const int num_threads : {32, 64}) {
+    const std::string fault = run(num_threads, [&](unsigned short* shared) {
+      const int self = gpu::thread_in_block();
+      gpu::store_shared(shared + self, static_cast<unsigned short>(self));
+      gpu::warp_barrier();
+      gpu::load_shared(shared + (self + 1) % num_threads);  // the last lane's is the next warp's
+      gpu::warp_barrier();
+      gpu::store_shared(shared + self, static_cast<unsigned short>(self));
+    });
+    if (num_threads == 32) {
+      EXPECT_EQ(fault, "");
+    } else {
+      EXPECT_THAT(fault, HasSubstr("race"));
+    }
+  }
+}
+
 TEST(Emulator, OverwritingWhatOthersRead_NeedsABarrier) {
   const std::string fault = run(64, [](unsigned short* shared) {
     for (int i = 0; i < 8; ++i) {
-      gpu::store_shared(shared + gpu::thread_in_block() * 8 + i, 1);
+      gpu::store_shared(shared + gpu::thread_in_block() * 8 + i, static_cast<unsigned short>(1));
     }
     gpu::block_barrier();
     unsigned words[4];
     gpu::load_fragments(words, shared + gpu::thread_in_block() % 32 * 8);
-    gpu::store_shared(shared + gpu::thread_in_block() % 32 * 8, 2);
+    gpu::store_shared(shared + gpu::thread_in_block() % 32 * 8, static_cast<unsigned short>(2));
   });
   EXPECT_THAT(fault, HasSubstr("race"));
 }
@@ -99,7 +117,10 @@ TEST(Emulator, AccessOutsideMemory_IsAFault) {
   EXPECT_THAT(run(
                   32, [&](auto*) { gpu::load_global_piece(global.data() + 1); }, read_only),
               HasSubstr("misaligned"));
-  EXPECT_THAT(run(32, [](unsigned short* shared) { gpu::store_shared(shared + 512, 0); }),
+  EXPECT_THAT(run(32,
+                  [](unsigned short* shared) {
+                    gpu::store_shared(shared + 512, static_cast<unsigned short>(0));
+                  }),
               HasSubstr("of shared memory"));
 }
 

@@ -14,6 +14,8 @@
 
 #define REGARD_DEVICE inline
 #define REGARD_UNROLL
+#define REGARD_UNROLL_1
+#define REGARD_UNROLL_2
 
 namespace regard::gpu {
 
@@ -25,6 +27,7 @@ inline int block_y() { return emulated::position().block_y; }
 inline int block_z() { return emulated::position().block_z; }
 inline int num_blocks_x() { return emulated::position().num_blocks_x; }
 inline void block_barrier() { emulated::barrier(); }
+inline void warp_barrier() { emulated::warp_barrier(); }
 // Launches run one after the other.
 inline void let_next_kernel_begin() {}
 inline void await_earlier_kernels() {}
@@ -141,6 +144,7 @@ inline void load_fragments_transposed(unsigned (&to)[4], const unsigned short* r
   });
 }
 
+inline float f32_from_word(unsigned bits) { return core::float_of(bits); }
 template <bool kIsBf16>
 float f32_from_bits(unsigned bits) {
   const auto element = static_cast<uint16_t>(bits);

@@ -3,6 +3,7 @@
 #include "attn_combine.cuh"
 #include "attn_decode_mma.cuh"
 #include "attn_fwd_mma.cuh"
+#include "attn_fwd_simt.cuh"
 
 using namespace regard::gpu;
 
@@ -22,3 +23,6 @@ REGARD_KERNEL(attn_decode_mma, AttnDecodeParams, paged,
                .num_stages = 2, .has_sink = true, .is_paged = true})
 REGARD_KERNEL(attn_combine, AttnDecodeParams, sink, {.value_dim = 128, .has_sink = true})
 REGARD_KERNEL(attn_append, AttnAppendParams, packed, {.is_packed = true, .is_paged = true})
+REGARD_KERNEL(attn_fwd_simt, AttnFwdParams, f32,
+              {.element = Element::f32, .head_dim = 64, .value_dim = 64, .block_q = 64, .block_k = 32,
+               .has_limits = true, .has_sink = true})
