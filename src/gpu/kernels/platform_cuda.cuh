@@ -17,8 +17,6 @@ REGARD_DEVICE int num_blocks_x() { return static_cast<int>(gridDim.x); }
 
 // All threads of the block wait for each other; what they wrote to shared memory is then seen.
 REGARD_DEVICE void block_barrier() { __syncthreads(); }
-// The same of the 32 lanes of a warp.
-REGARD_DEVICE void warp_barrier() { __syncwarp(); }
 
 // Lets a kernel that was launched to begin early (launch/launch_kernel.h) do so once every block has
 // called this or ended; and waits, in that kernel, until the earlier ones have ended and what they

@@ -33,12 +33,6 @@ REGARD_DEVICE void block_barrier() {
 REGARD_DEVICE void let_next_kernel_begin() {}
 REGARD_DEVICE void await_earlier_kernels() {}
 
-REGARD_DEVICE void warp_barrier() {
-  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
-  __builtin_amdgcn_wave_barrier();
-  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
-}
-
 // The value of another lane of the warp.
 REGARD_DEVICE unsigned shuffle_from(unsigned value, int lane) {
   const int first = (thread_in_block() & ~31) % __builtin_amdgcn_wavefrontsize();

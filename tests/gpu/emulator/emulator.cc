@@ -37,17 +37,13 @@ struct Warp {
   int num_arrived = 0;
   bool is_divergent = false;
   int64_t generation = 0;
-  int64_t epoch = 0;  // barriers of this warp so far
   std::array<void*, kLanes> slots = {};
 };
 
-// Who touched an element last, between which barriers of the block and of its warp.
+// Who touched an element last, and between which barriers.
 struct Touch {
-  int thread = -1, warp = -1;  // kSeveral
-  int64_t epoch = -1, warp_epoch = -1;
-};
-struct Touches {
-  Touch write, read;
+  int writer = -1, reader = -1;
+  int64_t write_epoch = -1, read_epoch = -1;
 };
 
 class Block {
@@ -71,7 +67,6 @@ class Block {
   const emulated::Position& position() const { return position_; }
 
   void barrier();
-  void warp_barrier();
   void collect(const char* name, void* slot, void (*combine)(void* const*));
   bool check_global(const void* address, size_t num_bytes, bool is_store);
   bool check_shared(const void* address, size_t num_bytes, bool is_store);
@@ -83,15 +78,13 @@ class Block {
   static void fiber_main();
   Fiber& fiber() { return fibers_[static_cast<size_t>(position_.thread)]; }
   void yield() { swapcontext(&fiber().context, &scheduler_); }
-  Warp& warp() { return warps_[static_cast<size_t>(position_.thread / kLanes)]; }
-  bool has_no_barrier_since(const Touch& touch);
-  void touch(Touches& element, bool is_store);
+  void touch(Touch& element, bool is_store);
 
   const Launch& launch_;
   const std::function<void(unsigned short*)>& kernel_;
   std::vector<Fiber> fibers_;
   std::vector<Warp> warps_;
-  std::vector<Touches> touches_;
+  std::vector<Touch> touches_;
   unsigned short* shared_ = nullptr;
   ucontext_t scheduler_ = {};
   emulated::Position position_ = {};
@@ -121,7 +114,7 @@ void Block::fiber_main() {
 void Block::run(int x, int y, int z) {
   position_ = {0, x, y, z, launch_.grid_x};
   epoch_ = num_at_barrier_ = 0;
-  touches_.assign(touches_.size(), Touches{});
+  touches_.assign(touches_.size(), Touch{});
   for (size_t i = 0; i < touches_.size(); ++i) {
     shared_[i] = kPoison;
   }
@@ -173,12 +166,8 @@ void Block::barrier() {
   }
 }
 
-void Block::warp_barrier() {
-  collect("warp_barrier", nullptr, [](void* const*) { ++running->warp().epoch; });
-}
-
 void Block::collect(const char* name, void* slot, void (*combine)(void* const*)) {
-  Warp& warp = this->warp();
+  Warp& warp = warps_[static_cast<size_t>(position_.thread / kLanes)];
   if (warp.num_arrived > 0 && std::strcmp(warp.name, name) != 0) {
     report(std::string("lanes of a warp diverge: ") + name + " meets " + warp.name);
     warp.is_divergent = true;
@@ -217,32 +206,23 @@ bool Block::check_global(const void* address, size_t num_bytes, bool is_store) {
   return false;
 }
 
-// Of another thread's touch.
-bool Block::has_no_barrier_since(const Touch& touch) {
-  const bool is_own_warp = touch.warp == position_.thread / kLanes;
-  return touch.epoch == epoch_ && touch.thread != position_.thread &&
-         !(is_own_warp && touch.warp_epoch < warp().epoch);
-}
-
 // Two threads, one of them writing, and no barrier between: a race.
-void Block::touch(Touches& element, bool is_store) {
-  if (has_no_barrier_since(element.write)) {
+void Block::touch(Touch& element, bool is_store) {
+  const int self = position_.thread;
+  if (element.write_epoch == epoch_ && element.writer != self) {
     report("race in shared memory: another thread wrote the element since the last barrier");
   }
-  const bool is_read_by_others = has_no_barrier_since(element.read);
-  if (is_store && is_read_by_others) {
+  if (is_store && element.read_epoch == epoch_ && element.reader != self) {
     report("race in shared memory: another thread read the element since the last barrier");
   }
-  Touch self{position_.thread, position_.thread / kLanes, epoch_, warp().epoch};
   if (is_store) {
-    element.write = self;
-    return;
+    element.writer = self;
+    element.write_epoch = epoch_;
+  } else {
+    const bool is_shared = element.read_epoch == epoch_ && element.reader != self;
+    element.reader = is_shared ? kSeveral : self;
+    element.read_epoch = epoch_;
   }
-  if (is_read_by_others) {
-    self.thread = kSeveral;
-    self.warp = element.read.warp == self.warp ? self.warp : kSeveral;
-  }
-  element.read = self;
 }
 
 bool Block::check_shared(const void* address, size_t num_bytes, bool is_store) {
@@ -293,7 +273,6 @@ namespace emulated {
 
 const Position& position() { return running->position(); }
 void barrier() { running->barrier(); }
-void warp_barrier() { running->warp_barrier(); }
 void collect(const char* name, void* slot, void (*combine)(void* const*)) {
   running->collect(name, slot, combine);
 }

@@ -38,7 +38,6 @@ struct Position {
 const Position& position();
 
 void barrier();
-void warp_barrier();
 
 // Waits until all 32 lanes of the warp have called this with the same `name`; the last one runs
 // `combine` over the slots of all lanes, in lane order.

@@ -27,7 +27,6 @@ inline int block_y() { return emulated::position().block_y; }
 inline int block_z() { return emulated::position().block_z; }
 inline int num_blocks_x() { return emulated::position().num_blocks_x; }
 inline void block_barrier() { emulated::barrier(); }
-inline void warp_barrier() { emulated::warp_barrier(); }
 // Launches run one after the other.
 inline void let_next_kernel_begin() {}
 inline void await_earlier_kernels() {}
