@@ -26,35 +26,75 @@ REGARD_DEVICE float over_warp(float x, const Combine& combine) {
   return x;
 }
 
+// Some parts of a row, as a warp takes them: every num_warps-th.
+inline constexpr int kPartsAtOnce = 4;
+template <AttnConfig kCfg>
+struct RowParts {
+  static constexpr int kColumns = (kCfg.value_dim + 31) / 32;  // of a lane
+  float max[kPartsAtOnce], out[kPartsAtOnce][kColumns];
+
+  REGARD_DEVICE RowParts(const AttnDecodeParams& p, long long row, int first_split) {
+    REGARD_UNROLL
+    for (int i = 0; i < kPartsAtOnce; ++i) {
+      const int split = first_split + i * kCfg.num_warps;
+      const bool exists = split < p.num_splits;
+      const long long part = split * p.num_rows + row;
+      max[i] = exists ? load_global(p.partial_max + part) : -infinity();
+      REGARD_UNROLL
+      for (int c = 0; c < kColumns; ++c) {
+        const int col = thread_in_block() % 32 + 32 * c;
+        out[i][c] = exists && col < kCfg.value_dim
+                        ? load_global(p.partial_out + part * kCfg.value_dim + col)
+                        : 0.0f;
+      }
+    }
+  }
+
+  REGARD_DEVICE void add_to(float (&sums)[kColumns], float shift) const {
+    REGARD_UNROLL
+    for (int i = 0; i < kPartsAtOnce; ++i) {
+      const float weight = exp2_fast(max[i] - shift);
+      REGARD_UNROLL
+      for (int c = 0; c < kColumns; ++c) {
+        sums[c] += weight * out[i][c];
+      }
+    }
+  }
+};
+
+// Maximum and sum of a row over all parts.
+struct RowTotal {
+  float max, shift, sum;  // shift: the maximum, or 0 where no part has seen a key
+};
+REGARD_DEVICE RowTotal row_total(const AttnDecodeParams& p, long long row) {
+  const int lane = thread_in_block() % 32;
+  RowTotal total{-infinity(), 0.0f, 0.0f};
+  for (int split = lane; split < p.num_splits; split += 32) {
+    total.max = maximum(total.max, load_global(p.partial_max + split * p.num_rows + row));
+  }
+  total.max = over_warp(total.max, [](float a, float b) { return maximum(a, b); });
+  total.shift = total.max == -infinity() ? 0.0f : total.max;
+  for (int split = lane; split < p.num_splits; split += 32) {
+    const long long part = split * p.num_rows + row;
+    total.sum += exp2_fast(load_global(p.partial_max + part) - total.shift) *
+                 load_global(p.partial_sum + part);
+  }
+  total.sum = over_warp(total.sum, [](float a, float b) { return a + b; });
+  return total;
+}
+
 template <AttnConfig kCfg>
 REGARD_DEVICE void attn_combine(const AttnDecodeParams& p, unsigned short* shared) {
-  constexpr int kColumns = (kCfg.value_dim + 31) / 32;  // of a lane
+  constexpr int kColumns = RowParts<kCfg>::kColumns, kStep = kPartsAtOnce * kCfg.num_warps;
   const int lane = thread_in_block() % 32, warp = thread_in_block() / 32;
   const long long row = block_x();
   await_earlier_kernels();
-  float max = -infinity();
-  for (int split = lane; split < p.num_splits; split += 32) {
-    max = maximum(max, load_global(p.partial_max + split * p.num_rows + row));
-  }
-  max = over_warp(max, [](float a, float b) { return maximum(a, b); });
-  const float shift = max == -infinity() ? 0.0f : max;
-  float sum = 0.0f;
-  for (int split = lane; split < p.num_splits; split += 32) {
-    const long long part = split * p.num_rows + row;
-    sum += exp2_fast(load_global(p.partial_max + part) - shift) * load_global(p.partial_sum + part);
-  }
-  sum = over_warp(sum, [](float a, float b) { return a + b; });
+  RowParts<kCfg> parts(p, row, warp);  // under way while the maximum is found
+  const RowTotal total = row_total(p, row);
   float out[kColumns] = {};
-  for (int split = warp; split < p.num_splits; split += kCfg.num_warps) {
-    const long long part = split * p.num_rows + row;
-    const float weight = exp2_fast(load_global(p.partial_max + part) - shift);
-    REGARD_UNROLL
-    for (int i = 0; i < kColumns; ++i) {
-      const int col = lane + 32 * i;
-      if (col < kCfg.value_dim) {
-        out[i] += weight * load_global(p.partial_out + part * kCfg.value_dim + col);
-      }
-    }
+  parts.add_to(out, total.shift);
+  for (int split = warp + kStep; split < p.num_splits; split += kStep) {
+    RowParts<kCfg>(p, row, split).add_to(out, total.shift);
   }
   float* sums = reinterpret_cast<float*>(shared);  // [num_warps, value_dim]
   REGARD_UNROLL
@@ -66,7 +106,7 @@ REGARD_DEVICE void attn_combine(const AttnDecodeParams& p, unsigned short* share
   block_barrier();
   const int head = static_cast<int>(row % p.num_heads);
   const long long query = row / p.num_heads % p.q_len, batch = row / p.num_heads / p.q_len;
-  const FinishedRow end = finish_row<kCfg>(head_at<kCfg>(p, {}, head), max, sum);
+  const FinishedRow end = finish_row<kCfg>(head_at<kCfg>(p, {}, head), total.max, total.sum);
   for (int col = 2 * thread_in_block(); col < kCfg.value_dim; col += 2 * kCfg.num_threads()) {
     float low = 0.0f, high = 0.0f;
     REGARD_UNROLL
