@@ -2,8 +2,9 @@
 // splits. Keys and values lie in as many copies as exceed the L2 cache several times and are read
 // in turn, as a model's layers do. The device's own time, from events around work that was enqueued
 // while the GPU was busy; and the wall time of a call, which the host's part may decide.
-// Usage: gpu_decode_bench [few] [VARIANT...]   few: five shapes only; variants to try beside the
-// planner's choice: s16 (16 splits), k128w8r2 (128 keys a step, 8 warps, a ring of 2 tiles)
+// Usage: gpu_decode_bench [few] [VARIANT...]   few: seven shapes only; variants to try beside the
+// planner's choice: s16 (16 splits), k128w8r2f0 (128 keys a step, 8 warps, a
+// ring of 2 tiles, no fetches beside the copies)
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -27,7 +28,7 @@ struct Shape {
 
 // 0: the planner's.
 struct Variant {
-  int splits = 0, block_k = 0, num_warps = 0, num_stages = 0;
+  int splits = 0, block_k = 0, num_warps = 0, num_stages = 0, fetch_bytes = -1;
 };
 
 constexpr int kCalls = 40, kRounds = 5;
@@ -132,6 +133,8 @@ class Bench {
       plan.config.block_k = variant.block_k;
       plan.config.num_warps = variant.num_warps;
       plan.config.num_stages = variant.num_stages;
+      plan.config.fetch_bytes =
+          variant.fetch_bytes < 0 ? plan.config.fetch_bytes : variant.fetch_bytes;
       const int64_t resident = std::max(1, 228 * 1024 / (decode_smem_bytes(plan.config) + 1024));
       splits = num_splits_of(shape.batch * shape.kv_heads, shape.keys,
                              num_multiprocessors_ * resident, variant.block_k);
@@ -182,6 +185,9 @@ class Bench {
     std::vector<AttnDecodePlan> plans;
     for (size_t copy = 0; copy < copies; ++copy) {
       plans.push_back(plan(shape, static_cast<int64_t>(copy), variant));
+    }
+    if (decode_smem_bytes(plans[0].config) > smem_limit_bytes(compute_capability_)) {
+      return;
     }
     launch_all(plans, 5);
     std::vector<double> device, wall;
@@ -237,11 +243,9 @@ class Bench {
 };
 
 std::vector<Shape> few_shapes() {
-  return {{1, 32, 8, 1024, 128, 0},
-          {1, 32, 8, 16384, 128, 0},
-          {1, 32, 32, 65536, 128, 0},
-          {16, 32, 8, 16384, 128, 0},
-          {16, 32, 8, 4096, 128, 16}};
+  return {{1, 32, 8, 1024, 128, 0},   {1, 32, 8, 16384, 128, 0},  {1, 32, 32, 65536, 128, 0},
+          {16, 32, 8, 16384, 128, 0}, {16, 32, 8, 4096, 128, 16}, {1, 32, 8, 65536, 64, 0},
+          {1, 16, 4, 16384, 256, 0}};
 }
 
 std::vector<Shape> shapes() {
@@ -282,8 +286,8 @@ int main(int argc, char** argv) {
   for (int i = takes_few ? 2 : 1; i < argc; ++i) {
     regard::gpu::Variant variant;
     if (std::sscanf(argv[i], "s%d", &variant.splits) != 1 &&
-        std::sscanf(argv[i], "k%dw%dr%d", &variant.block_k, &variant.num_warps,
-                    &variant.num_stages) != 3) {
+        std::sscanf(argv[i], "k%dw%dr%df%d", &variant.block_k, &variant.num_warps,
+                    &variant.num_stages, &variant.fetch_bytes) < 3) {
       std::fprintf(stderr, "gpu_decode_bench: %s: no variant\n", argv[i]);
       return 1;
     }

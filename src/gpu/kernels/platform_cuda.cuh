@@ -18,9 +18,9 @@ REGARD_DEVICE int num_blocks_x() { return static_cast<int>(gridDim.x); }
 // All threads of the block wait for each other; what they wrote to shared memory is then seen.
 REGARD_DEVICE void block_barrier() { __syncthreads(); }
 
-// Lets a kernel that was launched to begin early (launch/launch_kernel.h) do so once every block has
-// called this or ended; and waits, in that kernel, until the earlier ones have ended and what they
-// wrote is seen.
+// Lets a kernel that was launched to begin early (launch/launch_kernel.h) do so once every block
+// has called this or ended; and waits, in that kernel, until the earlier ones have ended and what
+// they wrote is seen.
 REGARD_DEVICE void let_next_kernel_begin() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
@@ -81,13 +81,25 @@ REGARD_DEVICE void store_shared_piece(unsigned short* to, const Piece& piece) {
 }
 
 // Starts copying 16 bytes from global to shared memory; writes zeros instead, and reads nothing,
-// where `is_inside` is false.
+// where `is_inside` is false. The L2 cache fetches the kFetchBytes (0, 128, 256) that hold them.
+template <int kFetchBytes>
 REGARD_DEVICE void async_copy_piece(unsigned short* to, const unsigned short* from,
                                     bool is_inside) {
+  static_assert(kFetchBytes == 0 || kFetchBytes == 128 || kFetchBytes == 256);
   const int num_bytes = is_inside ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-               "r"(num_bytes)
-               : "memory");
+  if constexpr (kFetchBytes == 256) {
+    asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(num_bytes)
+                 : "memory");
+  } else if constexpr (kFetchBytes == 128) {
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(num_bytes)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(num_bytes)
+                 : "memory");
+  }
 }
 // Closes the group of copies started since the last call.
 REGARD_DEVICE void async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }

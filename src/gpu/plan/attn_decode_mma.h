@@ -22,6 +22,7 @@ constexpr AttnConfig with_decode_tiles(AttnConfig config, int num_rows, int comp
   const int largest = config.head_dim > config.value_dim ? config.head_dim : config.value_dim;
   config.product = is_turing ? MatrixProduct::m16n8k8 : MatrixProduct::m16n8k16;
   config.copies_async = !is_turing;
+  config.fetch_bytes = is_turing ? 0 : config.head_dim % 128 == 0 ? 256 : 128;
   config.block_q = num_rows > 16 && largest <= 128 ? 32 : 16;
   // As many warps as two tiles of the ring leave room for, then as many tiles as fit twice into a
   // multiprocessor (once into the small ones).

@@ -23,6 +23,7 @@ void for_each_number(const AttnConfig& config, const Visit& visit) {
   visit("block_k", "k", config.block_k);
   visit("num_warps", "w", config.num_warps);
   visit("num_stages", "s", config.num_stages);
+  visit("fetch_bytes", "fetch", config.fetch_bytes);
 }
 template <typename Visit>
 void for_each_flag(const AttnConfig& config, const Visit& visit) {

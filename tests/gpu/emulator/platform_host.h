@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 #include "core/dtype.h"
@@ -87,7 +88,7 @@ inline Piece load_global_piece(const unsigned short* from) {
   return piece;
 }
 template <typename T>
-void store_shared(T* to, T value) {
+void store_shared(T* to, std::type_identity_t<T> value) {
   if (emulated::may_store_shared(to, sizeof(T))) {
     *to = value;
   }
@@ -102,7 +103,8 @@ inline void store_shared_piece(unsigned short* to, const Piece& piece) {
   }
 }
 
-inline void async_copy_piece(unsigned short* to, const unsigned short* from, bool is_inside) {
+template <int kFetchBytes>
+void async_copy_piece(unsigned short* to, const unsigned short* from, bool is_inside) {
   emulated::async_copy(to, is_inside ? from : nullptr, sizeof(Piece));
 }
 inline void async_commit() { emulated::async_commit(); }

@@ -22,7 +22,7 @@ struct Columns {
 template <AttnConfig kCfg>
 REGARD_DEVICE void load_piece(unsigned short* to, const unsigned short* from, bool is_there) {
   if constexpr (kCfg.copies_async) {
-    async_copy_piece(to, from, is_there);
+    async_copy_piece<kCfg.fetch_bytes>(to, from, is_there);
   } else {
     store_shared_piece(to, is_there ? load_global_piece(from) : Piece{});
   }
