@@ -82,7 +82,7 @@ REGARD_DEVICE void store_shared_piece(unsigned short* to, const Piece& piece) {
 
 // Starts copying 16 bytes from global to shared memory; writes zeros instead, and reads nothing,
 // where `is_inside` is false. The L2 cache fetches the kFetchBytes (0, 128, 256) that hold them.
-template <int kFetchBytes>
+template <int kFetchBytes = 0>
 REGARD_DEVICE void async_copy_piece(unsigned short* to, const unsigned short* from,
                                     bool is_inside) {
   static_assert(kFetchBytes == 0 || kFetchBytes == 128 || kFetchBytes == 256);

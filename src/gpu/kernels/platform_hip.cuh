@@ -83,7 +83,7 @@ REGARD_DEVICE void store_shared_piece(unsigned short* to, const Piece& piece) {
   *reinterpret_cast<Piece*>(to) = piece;
 }
 
-template <int kFetchBytes>
+template <int kFetchBytes = 0>
 REGARD_DEVICE void async_copy_piece(unsigned short* to, const unsigned short* from,
                                     bool is_inside) {
   store_shared_piece(to, is_inside ? load_global_piece(from) : Piece{});

@@ -66,7 +66,7 @@ TEST(Emulator, AsyncCopy_ArrivesWhenAwaited) {
         32,
         [&](unsigned short* shared) {
           const int lane = gpu::thread_in_block();
-          gpu::async_copy_piece<0>(shared + lane * 8, source.data() + lane * 8, true);
+          gpu::async_copy_piece(shared + lane * 8, source.data() + lane * 8, true);
           gpu::async_commit();
           if (is_awaited) {
             gpu::async_wait<0>();

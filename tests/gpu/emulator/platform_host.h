@@ -103,7 +103,7 @@ inline void store_shared_piece(unsigned short* to, const Piece& piece) {
   }
 }
 
-template <int kFetchBytes>
+template <int kFetchBytes = 0>
 void async_copy_piece(unsigned short* to, const unsigned short* from, bool is_inside) {
   emulated::async_copy(to, is_inside ? from : nullptr, sizeof(Piece));
 }
