@@ -15,6 +15,10 @@ namespace regard {
 REGARD_API void set_cuda_stream(void* stream) noexcept;
 REGARD_API void* cuda_stream() noexcept;
 
+// Whether `pointer` lies in the memory of a GPU and the host cannot read it. False where there is
+// no driver. Calls whose q lies so go to Backend::cuda.
+REGARD_API bool is_cuda_memory(const void* pointer) noexcept;
+
 // Where the memory that a call needs beside its operands (a backward's, or split keys') comes from.
 // Both functions enqueue or order themselves on `stream` as cudaMallocAsync does: the memory is
 // used by work on that stream only, and released when that work has been enqueued, not done.

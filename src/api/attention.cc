@@ -14,8 +14,8 @@
 #include "api/settings.h"
 #include "api/validate.h"
 #include "cpu/cpu_attention.h"
-#include "gpu/pointers.h"
 #include "reference/attention.h"
+#include "regard/cuda.h"
 #include "regard/error.h"
 
 namespace regard {
@@ -46,6 +46,11 @@ void run_guarded(const Work& work) {
   } catch (const std::exception& error) {
     throw Error(ErrorCode::internal, std::string("attention failed inside: ") + error.what());
   }
+}
+
+// Where the caller left the choice open.
+Backend resolved(Backend backend, const Problem& problem) {
+  return backend == Backend::automatic && is_cuda_memory(problem.q.data) ? Backend::cuda : backend;
 }
 
 bool has_queries(const Problem& problem) {
@@ -84,7 +89,7 @@ Backend backend_of(Module module) {
 
 Backend backend_of(Module module, const Problem& problem, Pass pass) {
   const Backend backend = backend_of(module);
-  if (gpu::is_on_gpu(problem)) {
+  if (is_cuda_memory(problem.q.data)) {
     return Backend::cuda;
   }
   const bool is_exact = backend == Backend::cpu_tiled && pass == Pass::inference;
@@ -94,26 +99,28 @@ Backend backend_of(Module module, const Problem& problem, Pass pass) {
 
 void attention_forward(const Problem& problem, const ForwardOutputs& outputs, Backend backend) {
   run_guarded([&] {
-    const Problem valid = api::validated(problem, backend);
+    const Backend named = resolved(backend, problem);
+    const Problem valid = api::validated(problem, named);
     api::validate_forward(valid, outputs);
     if (!has_queries(valid)) {
       return;
     }
     prepare_engine();
-    api::choose_backend(backend, valid, nullptr).forward(valid, outputs);
+    api::choose_backend(named, valid, nullptr).forward(valid, outputs);
   });
 }
 
 void attention_backward(const Problem& problem, const BackwardTensors& tensors, Backend backend) {
   run_guarded([&] {
-    const Problem valid = api::validated(problem, backend);
+    const Backend named = resolved(backend, problem);
+    const Problem valid = api::validated(problem, named);
     api::validate_backward(valid, tensors);
-    if (!has_queries(valid)) {
+    if (!has_queries(valid) && named != Backend::cuda) {
       reference::backward(valid, tensors);  // nobody asked: every gradient is written as zero
       return;
     }
     prepare_engine();
-    api::choose_backend(backend, valid, &tensors).backward(valid, tensors);
+    api::choose_backend(named, valid, &tensors).backward(valid, tensors);
   });
 }
 

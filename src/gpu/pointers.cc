@@ -2,7 +2,10 @@
 
 #include <array>
 
-namespace regard::gpu {
+#include "regard/cuda.h"
+
+namespace regard {
+namespace gpu {
 namespace {
 
 CudaPointer address_of(const void* pointer) {
@@ -38,12 +41,6 @@ std::string why_unreadable(const CudaDriver& driver, int device,
     }
   }
   return "";
-}
-
-bool is_on_gpu(const Problem& problem) {
-  std::string reason;
-  const CudaDriver* driver = cuda_driver(reason);
-  return driver != nullptr && !is_host_readable(*driver, problem.q.data);
 }
 
 std::string why_host_cannot_read(const Problem& problem) {
@@ -87,4 +84,12 @@ bool host_reads_program_tensors(const Problem& problem) {
   return true;
 }
 
-}  // namespace regard::gpu
+}  // namespace gpu
+
+bool is_cuda_memory(const void* pointer) noexcept {
+  std::string reason;
+  const gpu::CudaDriver* driver = gpu::cuda_driver(reason);
+  return driver != nullptr && !gpu::is_host_readable(*driver, pointer);
+}
+
+}  // namespace regard

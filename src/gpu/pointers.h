@@ -26,9 +26,6 @@ bool is_host_readable(const CudaDriver& driver, const void* pointer);
 std::string why_unreadable(const CudaDriver& driver, int device,
                            std::span<const NamedPointer> pointers);
 
-// Whether q lies in the memory of a GPU. False where the driver is missing.
-bool is_on_gpu(const Problem& problem);
-
 // Why the host cannot read the offsets, lengths, page tables and block lists of `problem`, which
 // validation reads; empty where it can.
 std::string why_host_cannot_read(const Problem& problem);

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "regard/cuda.h"
 #include "regard/error.h"
 
 namespace regard::checks {
@@ -37,6 +38,13 @@ void check_cumulative(const std::string& name, const int32_t* offsets, int32_t c
       fail(name + "[" + text(i + 1) + "] is " + text(offsets[i + 1]) +
            ": must not be less than the " + text(offsets[i]) + " before it");
     }
+  }
+}
+
+void require_host_memory(const std::string& what, const void* pointer, const std::string& remedy) {
+  if (is_cuda_memory(pointer)) {
+    throw Error(ErrorCode::unsupported,
+                what + " of memory on a GPU: not served there yet; " + remedy);
   }
 }
 

@@ -21,4 +21,8 @@ void check_same(const std::string& left, int64_t a, const std::string& right, in
 // Cumulative lengths: `count` + 1 entries from 0 on that do not decrease.
 void check_cumulative(const std::string& name, const int32_t* offsets, int32_t count);
 
+// For functions that touch rows themselves: refuses memory of a GPU with Error(unsupported) and the
+// remedy.
+void require_host_memory(const std::string& what, const void* pointer, const std::string& remedy);
+
 }  // namespace regard::checks

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/sequences.h"
+#include "modules/checks.h"
 #include "modules/flash_lowering.h"
 
 namespace regard {
@@ -212,6 +213,8 @@ void check_output(const View& q, const View& v_cache, const View& o) {
 
 void flash_attn_with_kvcache(const View& q, const KvCacheArguments& cache,
                              const FlashOptions& options, const ForwardOutputs& outputs) {
+  checks::require_host_memory(kFunction, q.data,
+                              "call attention_forward with Problem.pages, its tables pinned");
   check_arguments(q, cache);
   const int64_t capacity = cache.block_table != nullptr
                                ? cache.block_table_stride * cache.k_cache.seq

@@ -174,7 +174,9 @@ BackwardTensors with_gradients(const BackwardTensors& tensors, const View& dq, c
   return result;
 }
 
-void validate(const Problem& problem) { (void)why_unsupported(Backend::cpu_decode, problem); }
+void validate(const Problem& problem) {
+  (void)why_unsupported(backend_of(Module::flash_attention_2, problem), problem);
+}
 
 void run_forward(const LoweredCall& call, const ForwardOutputs& outputs) {
   if (has_slopes_of_sequences(call.problem)) {
@@ -193,7 +195,8 @@ void run_backward(const char* function, const FlashOptions& options, const Lower
     backward_by_sequence(call.problem, tensors);
     return;
   }
-  attention_backward(call.problem, tensors, backend_of(Module::flash_attention_2));
+  attention_backward(call.problem, tensors,
+                     backend_of(Module::flash_attention_2, call.problem, Pass::training));
 }
 
 }  // namespace regard::flash

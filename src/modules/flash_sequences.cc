@@ -5,6 +5,7 @@
 
 #include "core/dtype.h"
 #include "core/sequences.h"
+#include "modules/checks.h"
 #include "regard/attention.h"
 #include "regard/modules.h"
 
@@ -93,6 +94,11 @@ class SinkSum {
   std::vector<float> part_;
 };
 
+void require_host(const Problem& problem) {
+  checks::require_host_memory("ALiBi slopes for each packed sequence", problem.q.data,
+                              "give slopes [Hq]");
+}
+
 }  // namespace
 
 bool has_slopes_of_sequences(const Problem& problem) {
@@ -101,6 +107,7 @@ bool has_slopes_of_sequences(const Problem& problem) {
 }
 
 void forward_by_sequence(const Problem& problem, const ForwardOutputs& outputs) {
+  require_host(problem);
   (void)why_unsupported(Backend::cpu_tiled, problem);  // throws for one that contradicts itself
   SequenceCall call(problem);
   attention_forward(call.problem(), outputs, backend_of(Module::flash_attention_2));
@@ -112,6 +119,7 @@ void forward_by_sequence(const Problem& problem, const ForwardOutputs& outputs) 
 }
 
 void backward_by_sequence(const Problem& problem, const BackwardTensors& tensors) {
+  require_host(problem);
   (void)why_unsupported(Backend::cpu_tiled, problem);
   const Backend backend = backend_of(Module::flash_attention_2);
   SequenceCall call(problem);

@@ -198,11 +198,18 @@ void write_zero_gradients(const SdpaMask& mask, const BackwardTensors& tensors) 
   }
 }
 
+void check_place(const SdpaArguments& arguments) {
+  if (drops_all(arguments)) {
+    checks::require_host_memory("dropout_p 1", arguments.query.data, "fill the results with zeros");
+  }
+}
+
 }  // namespace
 
 void scaled_dot_product_attention(const SdpaArguments& arguments, const SdpaTensor& out,
                                   const LseView& lse) {
   const Problem problem = problem_of(arguments);
+  check_place(arguments);
   const View o = view_of("out", out, arguments.query.rank);
   attention_forward(problem, {.o = o, .lse = lse}, backend_of(arguments.module, problem));
   if (drops_all(arguments)) {
@@ -214,6 +221,7 @@ void scaled_dot_product_attention_backward(const SdpaArguments& arguments, const
                                            const SdpaTensor& out, const LseView& lse,
                                            const SdpaGradients& gradients) {
   const Problem problem = problem_of(arguments);
+  check_place(arguments);
   const int32_t rank = arguments.query.rank;
   BackwardTensors tensors;
   tensors.o = view_of("out", out, rank);
@@ -225,7 +233,7 @@ void scaled_dot_product_attention_backward(const SdpaArguments& arguments, const
   if (gradients.attn_mask != nullptr) {
     tensors.d_bias = mask_gradient(arguments.attn_mask, gradients.attn_mask);
   }
-  attention_backward(problem, tensors, backend_of(arguments.module));
+  attention_backward(problem, tensors, backend_of(arguments.module, problem, Pass::training));
   if (drops_all(arguments)) {
     write_zero_gradients(arguments.attn_mask, tensors);
   }

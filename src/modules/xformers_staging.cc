@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/dtype.h"
+#include "modules/checks.h"
 #include "modules/xformers_checks.h"
 
 namespace regard::xformers {
@@ -50,6 +51,8 @@ Tensor Staging::copy_of(const Tensor& tensor, DType dtype, bool is_shared) {
 }
 
 void copy_elements(const Tensor& from, const Tensor& to) {
+  checks::require_host_memory("copies that this call's dtypes or shared heads need", from.data,
+                              "give tensors of one dtype, and K and V that are not expanded");
   const int64_t bytes = core::bytes_of(from.dtype);
   for_each_row(to, [&](const auto& offset_in) {
     const int64_t source = offset_in(from), target = offset_in(to);
