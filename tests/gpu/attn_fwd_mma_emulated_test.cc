@@ -66,9 +66,17 @@ constexpr std::array kKernels = {
            AttnConfig{.head_dim = 192, .value_dim = 192, .has_limits = true, .is_packed = true}>(),
     kernel<75, AttnConfig{.head_dim = 256, .value_dim = 256, .has_softcap = true}>(),
     kernel<80, AttnConfig{.head_dim = 16, .value_dim = 16, .has_mask = true}>(),
-    kernel<80,
-           AttnConfig{
-               .bias = BiasFormat::f16, .head_dim = 16, .value_dim = 16, .has_limits = true}>(),
+    kernel<80, AttnConfig{.head_dim = 16, .value_dim = 16, .loads_twos = true, .has_mask = true}>(),
+    kernel<80, AttnConfig{.bias = BiasFormat::f32,
+                          .head_dim = 16,
+                          .value_dim = 16,
+                          .loads_twos = true,
+                          .has_mask = true}>(),
+    kernel<80, AttnConfig{.bias = BiasFormat::f16,
+                          .head_dim = 16,
+                          .value_dim = 16,
+                          .loads_twos = true,
+                          .has_limits = true}>(),
     kernel<80, AttnConfig{.element = Element::bf16,
                           .bias = BiasFormat::bf16,
                           .head_dim = 16,
@@ -150,7 +158,7 @@ void add_feature_cases(std::vector<EmulatedCase>& cases) {
     c.batch = 2;
     c.has_nan_keys = true;
   });
-  add(60, 90, [](AttentionCase& c) {
+  add(60, 91, [](AttentionCase& c) {
     c.has_mask = c.has_nan_keys = true;
     c.broadcast = Broadcast::over_head_and_query;
   });
@@ -162,6 +170,15 @@ void add_feature_cases(std::vector<EmulatedCase>& cases) {
       c.causal = Causal::lower_right;
     });
   }
+  add(50, 90, [](AttentionCase& c) {
+    c.has_mask = c.has_bias = true;
+    c.change = [](Problem& problem) {  // f32 beside f16 operands
+      static const std::vector<float> bias(2 * 50 * 90, 0.5f);
+      problem.bias.data = bias.data();
+      problem.bias.dtype = DType::f32;
+    };
+    c.name = "bias_f32";
+  });
   for (const int64_t shift : {0, 9}) {
     add(130, 140, [&](AttentionCase& c) {
       c.chunks = {.size = 17, .shift = shift, .first_shifted_head = 1};

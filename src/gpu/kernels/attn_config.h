@@ -27,6 +27,7 @@ struct AttnConfig {
   int fetch_bytes = 0;        // around every asynchronous copy, into the L2 cache: 0, 128 or 256
   bool copies_async = true;   // cp.async, from Ampere on
   bool is_vectorised = true;  // every row lies in whole 16-byte pieces; else element by element
+  bool loads_twos = false;    // mask and bias of keys 2 i and 2 i + 1 are neighbours, aligned
   bool has_limits = false;    // causal or window
   bool folds_scale = false;   // softmax multiplies by score_factor, which is positive
   bool has_softcap = false;
@@ -46,12 +47,11 @@ struct AttnConfig {
   friend constexpr bool operator==(const AttnConfig&, const AttnConfig&) = default;
 
   // Whether something beside the limits may hide a pair.
-  constexpr bool masks_pairs() const {
-    return has_mask || bias != BiasFormat::none || has_mask_program || has_block_mask ||
-           has_score_program;
-  }
+  constexpr bool masks_pairs() const { return has_mask || has_mask_program || has_block_mask; }
   // Whether weights are computed pair by pair from more than positions.
-  constexpr bool changes_pairs() const { return masks_pairs() || has_dropout; }
+  constexpr bool changes_pairs() const {
+    return masks_pairs() || bias != BiasFormat::none || has_score_program || has_dropout;
+  }
   // Whether a score is more than scale * product, or nothing (masked).
   constexpr bool changes_scores() const {
     return has_softcap || has_alibi || bias != BiasFormat::none || has_score_program;

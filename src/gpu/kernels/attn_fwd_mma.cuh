@@ -178,8 +178,9 @@ REGARD_DEVICE WarpStep warp_step(const AttnFwdParams& p, const RowBlock& block,
   return of_warp;
 }
 
-// Products of a step to scores; what a row does not see: -infinity. kIsClear: WarpStep::is_clear.
-template <AttnConfig kCfg, bool kIsClear>
+// Products of a step to scores; what a row does not see: -infinity. kIsClear: WarpStep::is_clear;
+// kIsSmall: as pair_score_with() means it.
+template <AttnConfig kCfg, bool kIsClear, bool kIsSmall>
 REGARD_DEVICE SeenKeys<kCfg> finish_pairs(ScoreTile<kCfg>& scores, const AttnFwdParams& p,
                                           const RowBlock& block, int first_key,
                                           const WarpStep& step) {
@@ -188,6 +189,8 @@ REGARD_DEVICE SeenKeys<kCfg> finish_pairs(ScoreTile<kCfg>& scores, const AttnFwd
   const int first_col = first_key + lane % 4 * 2;
   const int to_last = block.head.sequence.k_len - block.head.sequence.q_len;
   const float alibi = alibi_log2(block.head, kIsClear && step.is_ahead ? -1.0f : 1.0f);
+  // A full block need not ask the program.
+  constexpr bool kHidesClear = kCfg.has_mask || (kCfg.has_mask_program && !kCfg.has_block_mask);
   SeenKeys<kCfg> seen;
   REGARD_UNROLL
   for (int t = 0; t < kCfg.row_tiles(); ++t) {
@@ -199,34 +202,66 @@ REGARD_DEVICE SeenKeys<kCfg> finish_pairs(ScoreTile<kCfg>& scores, const AttnFwd
       // Differences of columns are small: two operations of floats instead of an integer's way.
       const float distance = static_cast<float>(query + to_last - first_col);
       REGARD_UNROLL
-      for (int i = 0; i < kCfg.block_k / 4; ++i) {
-        const int col = i / 2 * 8 + i % 2, key = first_col + col;
-        float& score = scores[t][i / 2][2 * r + i % 2];
-        const float signed_distance = distance - static_cast<float>(col);
-        const float magnitude =
-            signed_distance < 0.0f && !kIsClear ? -signed_distance : signed_distance;
-        score = pair_score_with<kCfg>(p, block.head, query, key, score, alibi * magnitude,
-                                      kIsClear || keys.contain(key),
-                                      kIsClear ? Listing::full : step.listing)
-                    .log2;
-        if (!kIsClear || kCfg.masks_pairs()) {
-          seen.add(i, score);
+      for (int n = 0; n < kCfg.block_k / 8; ++n) {
+        const int first = first_col + n * 8;
+        const bool is_inside[2] = {kIsClear || keys.contain(first),
+                                   kIsClear || keys.contain(first + 1)};
+        PairTerms terms[2];
+        if constexpr (kCfg.loads_twos) {
+          pair_terms_of_two<kCfg>(terms, p, block.head, query, first, is_inside[0] || is_inside[1]);
+        }
+        REGARD_UNROLL
+        for (int i = 0; i < 2; ++i) {
+          if constexpr (!kCfg.loads_twos) {
+            terms[i] = pair_terms<kCfg>(p, block.head, query, first + i, is_inside[i]);
+          }
+          float& score = scores[t][n][2 * r + i];
+          const float signed_distance = distance - static_cast<float>(n * 8 + i);
+          const float magnitude =
+              signed_distance < 0.0f && !kIsClear ? -signed_distance : signed_distance;
+          score = pair_score_with<kCfg, kIsSmall>(p, block.head, query, first + i, score, terms[i],
+                                                  alibi * magnitude, is_inside[i],
+                                                  kIsClear ? Listing::full : step.listing)
+                      .log2;
+          if (!kIsClear || kHidesClear) {
+            seen.add(2 * n + i, score);
+          }
         }
       }
     }
   }
-  if (kIsClear && !kCfg.masks_pairs()) {
+  if (kIsClear && !kHidesClear) {
     seen.add_all();
   }
   return seen;
+}
+
+// Whether a cap's tanh of every product of the warp takes the polynomial.
+template <AttnConfig kCfg>
+REGARD_DEVICE bool is_small(const ScoreTile<kCfg>& products, const AttnFwdParams& p) {
+  float largest = 0.0f;
+  REGARD_UNROLL
+  for (int i = 0; i < kCfg.row_tiles() * kCfg.block_k / 2; ++i) {
+    const float product = products[i / (kCfg.block_k / 2)][i / 4 % (kCfg.block_k / 8)][i % 4];
+    largest = maximum(largest, product < 0.0f ? -product : product);
+  }
+  const float factor = p.score_factor < 0.0f ? -p.score_factor : p.score_factor;
+  return !any_lane(largest * factor > kSmallCapped);
 }
 
 template <AttnConfig kCfg>
 REGARD_DEVICE SeenKeys<kCfg> finish_scores(ScoreTile<kCfg>& scores, const AttnFwdParams& p,
                                            const RowBlock& block, const WarpStep& step,
                                            int first_key) {
-  return step.is_clear ? finish_pairs<kCfg, true>(scores, p, block, first_key, step)
-                       : finish_pairs<kCfg, false>(scores, p, block, first_key, step);
+  if (!step.is_clear) {
+    return finish_pairs<kCfg, false, false>(scores, p, block, first_key, step);
+  }
+  if constexpr (kCfg.has_softcap) {
+    if (is_small<kCfg>(scores, p)) {
+      return finish_pairs<kCfg, true, true>(scores, p, block, first_key, step);
+    }
+  }
+  return finish_pairs<kCfg, true, false>(scores, p, block, first_key, step);
 }
 
 template <AttnConfig kCfg>

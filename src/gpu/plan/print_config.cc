@@ -30,6 +30,7 @@ void for_each_flag(const AttnConfig& config, const Visit& visit) {
   visit("keeps_q", "keeps_q", config.keeps_q);
   visit("copies_async", "async", config.copies_async);
   visit("is_vectorised", "vectorised", config.is_vectorised);
+  visit("loads_twos", "twos", config.loads_twos);
   visit("has_limits", "limits", config.has_limits);
   visit("folds_scale", "folds", config.folds_scale);
   visit("has_softcap", "softcap", config.has_softcap);

@@ -51,24 +51,81 @@ REGARD_DEVICE float load_bias(const void* data, long long element) {
 
 // In units of log2. A bias of -infinity masks; a finite one never does, also where the product
 // overflows.
-template <AttnConfig kCfg>
-REGARD_DEVICE float bias_log2(const ProblemParams& p, const Head& head, int query, int key) {
+REGARD_DEVICE float bias_log2(float bias) {
   constexpr float kLowest = -3.40282347e38f;
-  const float bias = load_bias<kCfg.bias>(p.bias.data, pair_element(p.bias, head, query, key));
   const float scaled = bias * kLog2E;
   return bias != -infinity() && scaled < kLowest ? kLowest : scaled;
 }
 
-// Whether the masks beside the limits let the pair through.
+// What ALiBi takes from the score of a pair, in units of log2; `distance` is not negative.
+REGARD_DEVICE float alibi_log2(const Head& head, float distance) {
+  return kLog2E * head.alibi_slope * distance;
+}
+
+// What memory has to say of a pair.
+struct PairTerms {
+  float bias_log2 = 0.0f;
+  bool is_masked = false;
+};
+
+// Of a pair that is inside the limits; else nothing is read.
+template <AttnConfig kCfg>
+REGARD_DEVICE PairTerms pair_terms(const ProblemParams& p, const Head& head, int query, int key,
+                                   bool is_inside) {
+  PairTerms terms;
+  if constexpr (kCfg.bias != BiasFormat::none) {
+    if (is_inside) {
+      terms.bias_log2 =
+          bias_log2(load_bias<kCfg.bias>(p.bias.data, pair_element(p.bias, head, query, key)));
+    }
+  }
+  if constexpr (kCfg.has_mask) {
+    const auto* mask = static_cast<const unsigned char*>(p.mask.data);
+    terms.is_masked = is_inside && load_global(mask + pair_element(p.mask, head, query, key)) == 0;
+  }
+  return terms;
+}
+
+// Elements that stand in one aligned place.
+template <typename T>
+struct alignas(2 * sizeof(T)) Two {
+  T first, second;
+};
+
+// Of keys `key` (even) and the next, in one access each; kCfg.loads_twos.
+template <AttnConfig kCfg>
+REGARD_DEVICE void pair_terms_of_two(PairTerms (&terms)[2], const ProblemParams& p,
+                                     const Head& head, int query, int key, bool is_any_inside) {
+  if (!is_any_inside) {
+    return;
+  }
+  if constexpr (kCfg.bias == BiasFormat::f32) {
+    const auto* bias = static_cast<const float*>(p.bias.data);
+    const auto two = load_global(
+        reinterpret_cast<const Two<float>*>(bias + pair_element(p.bias, head, query, key)));
+    terms[0].bias_log2 = bias_log2(two.first);
+    terms[1].bias_log2 = bias_log2(two.second);
+  } else if constexpr (kCfg.bias != BiasFormat::none) {
+    constexpr bool kIsBf16 = kCfg.bias == BiasFormat::bf16;
+    const auto* bias = static_cast<const unsigned short*>(p.bias.data);
+    const unsigned two = load_global(
+        reinterpret_cast<const unsigned*>(bias + pair_element(p.bias, head, query, key)));
+    terms[0].bias_log2 = bias_log2(f32_from_bits<kIsBf16>(two & 0xFFFFu));
+    terms[1].bias_log2 = bias_log2(f32_from_bits<kIsBf16>(two >> 16));
+  }
+  if constexpr (kCfg.has_mask) {
+    const auto* mask = static_cast<const unsigned char*>(p.mask.data);
+    const unsigned two = load_global(
+        reinterpret_cast<const unsigned short*>(mask + pair_element(p.mask, head, query, key)));
+    terms[0].is_masked = (two & 0xFFu) == 0;
+    terms[1].is_masked = two >> 8 == 0;
+  }
+}
+
+// Whether block mask and mask program let the pair through.
 template <AttnConfig kCfg>
 REGARD_DEVICE bool masks_allow(const ProblemParams& p, const Head& head, int query, int key,
                                Listing listing) {
-  if constexpr (kCfg.has_mask) {
-    const auto* mask = static_cast<const unsigned char*>(p.mask.data);
-    if (load_global(mask + pair_element(p.mask, head, query, key)) == 0) {
-      return false;
-    }
-  }
   if constexpr (kCfg.has_block_mask) {
     listing = listing == Listing::mixed ? listing_of_pair(p, head, query, key) : listing;
     if (listing == Listing::hidden) {
@@ -84,21 +141,36 @@ REGARD_DEVICE bool masks_allow(const ProblemParams& p, const Head& head, int que
   return true;
 }
 
-// What ALiBi takes from the score of a pair, in units of log2; `distance` is not negative.
-REGARD_DEVICE float alibi_log2(const Head& head, float distance) {
-  return kLog2E * head.alibi_slope * distance;
+// A cap's tanh where |x| is at most this takes a polynomial instead of an exponential and a
+// reciprocal, of which a multiprocessor has 16 a cycle.
+inline constexpr float kSmallCapped = 0.75f;
+
+// tanh(x) / x within 2^-22 for |x| <= kSmallCapped: a polynomial in x^2 through Chebyshev's points.
+REGARD_DEVICE float small_tanh_ratio(float x) {
+  const float square = x * x;
+  float sum = -0.00523479559f;
+  sum = sum * square + 0.0202780831f;
+  sum = sum * square - 0.0536648131f;
+  sum = sum * square + 0.133312497f;
+  sum = sum * square - 0.3333331f;
+  return sum * square + 1.0f;
 }
 
-// pair_score() below for callers that know alibi_log2() of the pair.
-template <AttnConfig kCfg>
+// pair_score() below for callers that know the pair's terms and alibi_log2(). kIsSmall: the caller
+// knows that |product * score_factor|, with a softcap, is at most kSmallCapped.
+template <AttnConfig kCfg, bool kIsSmall = false>
 REGARD_DEVICE PairScore pair_score_with(const ProblemParams& p, const Head& head, int query,
-                                        int key, float product, float alibi, bool is_inside,
-                                        Listing listing) {
+                                        int key, float product, const PairTerms& terms, float alibi,
+                                        bool is_inside, Listing listing) {
   PairScore score{kCfg.folds_scale ? product : product * p.score_factor, p.scale};
-  if constexpr (kCfg.has_softcap) {  // tanh(x) = 1 - 2 / (e^2x + 1)
-    const float tanh =
-        1.0f - 2.0f * reciprocal_fast(exp2_fast(score.log2 * (2.0f * kLog2E)) + 1.0f);
+  if constexpr (kCfg.has_softcap && kIsSmall) {
+    const float tanh = score.log2 * small_tanh_ratio(score.log2);
     score.log2 = p.softcap_log2 * tanh;
+    score.slope *= 1.0f - tanh * tanh;
+  } else if constexpr (kCfg.has_softcap) {  // tanh(x) = 1 - 2 / (e^2x + 1)
+    const float part = reciprocal_fast(exp2_fast(score.log2 * (2.0f * kLog2E)) + 1.0f);
+    const float tanh = 1.0f - 2.0f * part;
+    score.log2 = p.softcap_log2 - 2.0f * p.softcap_log2 * part;
     score.slope *= 1.0f - tanh * tanh;
   }
   if constexpr (kCfg.has_score_program) {
@@ -110,12 +182,12 @@ REGARD_DEVICE PairScore pair_score_with(const ProblemParams& p, const Head& head
     score.slope *= result.slope;
   }
   if constexpr (kCfg.bias != BiasFormat::none) {
-    score.log2 += is_inside ? bias_log2<kCfg>(p, head, query, key) : 0.0f;
+    score.log2 += terms.bias_log2;
   }
   if constexpr (kCfg.has_alibi) {
     score.log2 -= alibi;
   }
-  if (!is_inside || !masks_allow<kCfg>(p, head, query, key, listing)) {
+  if (!is_inside || terms.is_masked || !masks_allow<kCfg>(p, head, query, key, listing)) {
     score.log2 = -infinity();
   }
   return score;
@@ -131,7 +203,9 @@ REGARD_DEVICE PairScore pair_score(const ProblemParams& p, const Head& head, int
                                    Listing listing = Listing::mixed) {
   const int distance = query + head.sequence.k_len - head.sequence.q_len - key;
   const float alibi = alibi_log2(head, static_cast<float>(distance < 0 ? -distance : distance));
-  return pair_score_with<kCfg>(p, head, query, key, product, alibi, is_inside, listing);
+  return pair_score_with<kCfg>(p, head, query, key, product,
+                               pair_terms<kCfg>(p, head, query, key, is_inside), alibi, is_inside,
+                               listing);
 }
 
 }  // namespace regard::gpu
