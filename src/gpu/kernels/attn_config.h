@@ -23,8 +23,8 @@ struct AttnConfig {
   // Tiles of K and of V in shared memory: with several, those of the next steps are copied while
   // one is computed.
   int num_stages = 1;
-  bool keeps_q = false;       // all of Q stays in registers, head_dim / 4 * row_tiles a lane
   int fetch_bytes = 0;        // around every asynchronous copy, into the L2 cache: 0, 128 or 256
+  bool keeps_q = false;       // all of Q stays in registers, head_dim / 4 * row_tiles a lane
   bool copies_async = true;   // cp.async, from Ampere on
   bool is_vectorised = true;  // every row lies in whole 16-byte pieces; else element by element
   bool loads_twos = false;    // mask and bias of keys 2 i and 2 i + 1 are neighbours, aligned
