@@ -30,13 +30,12 @@ REGARD_DEVICE void load_piece(unsigned short* to, const unsigned short* from, bo
 
 // tile [kRows, kCols] with rows kCols + 8 apart; `source(row)` is where a row of the tile lies,
 // asked only for rows that exist, with `num_cols` elements each. With kCfg.copies_async the copies
-// are only started; `any` is some address of the operand then.
-template <AttnConfig kCfg, int kRows, int kCols, typename Source>
+// are only started; `any` is some address of the operand then. kIsRare: in little code.
+template <AttnConfig kCfg, int kRows, int kCols, bool kIsRare = false, typename Source>
 REGARD_DEVICE void load_rows(unsigned short* tile, const Source& source, const unsigned short* any,
                              RowRange rows, int num_cols) {
   constexpr int kPieces = kCols / 8;
-  REGARD_UNROLL
-  for (int i = thread_in_block(); i < kRows * kPieces; i += kCfg.num_threads()) {
+  const auto load = [&](int i) {
     const int row = i / kPieces, col = i % kPieces * 8;
     const bool is_inside = row >= rows.begin && row < rows.end && col < num_cols;
     unsigned short* to = tile + row * (kCols + 8) + col;
@@ -48,6 +47,17 @@ REGARD_DEVICE void load_rows(unsigned short* tile, const Source& source, const u
       }
     } else {
       load_piece<kCfg>(to, from, is_inside);
+    }
+  };
+  if constexpr (kIsRare) {
+    REGARD_UNROLL_1
+    for (int i = thread_in_block(); i < kRows * kPieces; i += kCfg.num_threads()) {
+      load(i);
+    }
+  } else {
+    REGARD_UNROLL
+    for (int i = thread_in_block(); i < kRows * kPieces; i += kCfg.num_threads()) {
+      load(i);
     }
   }
 }
@@ -73,7 +83,7 @@ REGARD_DEVICE void load_tile(unsigned short* tile, const unsigned short* source,
       return;
     }
   }
-  load_rows<kCfg, kRows, kCols>(
+  load_rows<kCfg, kRows, kCols, kCfg.is_vectorised && kIsEven>(
       tile, [&](int row) { return source + row * row_stride; }, source, rows, num_cols);
 }
 
