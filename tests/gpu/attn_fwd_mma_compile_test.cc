@@ -73,7 +73,7 @@ int allowed_stack_bytes(const AttnConfig& config, int compute_capability) {
       config.block_q == 128 && config.block_k == 64 && config.value_dim > 96;
   const bool has_large_rows = config.value_dim > 192 && config.changes_pairs();
   return is_largest_tile                                                                 ? 48
-         : (compute_capability == 90 && has_other_q) || has_everything || has_large_rows ? 16
+         : (compute_capability == 90 && has_other_q) || has_everything || has_large_rows ? 32
                                                                                          : 0;
 }
 

@@ -147,15 +147,16 @@ struct WarpStep {
 };
 
 template <AttnConfig kCfg>
-REGARD_DEVICE WarpStep warp_step(const AttnFwdParams& p, const RowBlock& block,
-                                 const KeyStep& step) {
+REGARD_DEVICE WarpStep warp_step(const AttnFwdParams& p, const RowBlock& block, const KeyStep& step,
+                                 int warp) {
   const Sequence& sequence = block.head.sequence;
-  const int first = block.first_query + first_row_of_warp<kCfg>();
+  const int first = block.first_query + warp * 16 * kCfg.row_tiles();
   const int last = first + 16 * kCfg.row_tiles() - 1;
   const int key_end = step.key + kCfg.block_k;
   const KeyLimits of_first = key_limits<kCfg>(p, block.head, first);
   const KeyLimits of_last = key_limits<kCfg>(p, block.head, last);
-  WarpStep of_warp{first < sequence.q_len && step.key < of_last.hi && key_end > of_first.lo,
+  constexpr bool kHidesSteps = kCfg.has_limits || kCfg.has_chunks || kCfg.has_block_mask;
+  WarpStep of_warp{!kHidesSteps || (step.key < of_last.hi && key_end > of_first.lo),
                    (!kCfg.reads_pairs() || last < sequence.q_len) && step.key >= of_last.lo &&
                        key_end <= of_first.hi,
                    false, step.listing};
@@ -275,20 +276,14 @@ REGARD_DEVICE void write_rows(const AttnFwdParams& p, const RowBlock& block,
     for (int r = 0; r < 2; ++r) {
       const int query = block.first_query + first_row_of_warp<kCfg>() + t * 16 + lane / 4 + r * 8;
       const float sum = sum_of_quad(rows.sum[t][r]);
-      if (query >= sequence.q_len) {
-        continue;
-      }
+      const bool is_there = query < sequence.q_len;
       const FinishedRow end = finish_row<kCfg>(block.head, rows.max[t][r], sum);
       const float factor = end.factor * (kCfg.has_dropout ? p.dropout_scale : 1.0f);
       const long long row = sequence.q_begin + query;
-      unsigned short* to = p.o.data + sequence.batch * p.o.stride_batch + row * p.o.stride_seq +
-                           block.head.index * p.o.stride_head;
-      REGARD_UNROLL
-      for (int n = 0; n < kCfg.value_dim / 8; ++n) {
-        store_pair<kCfg>(to, n * 8 + lane % 4 * 2, p.value_dim, out[t][n][2 * r] * factor,
-                         out[t][n][2 * r + 1] * factor);
-      }
-      if (p.lse.data != nullptr && lane % 4 == 0) {
+      store_row<kCfg>(p.o.data + sequence.batch * p.o.stride_batch + row * p.o.stride_seq +
+                          block.head.index * p.o.stride_head,
+                      is_there, p.value_dim, out[t], 2 * r, factor);
+      if (p.lse.data != nullptr && is_there && lane % 4 == 0) {
         store_global(p.lse.data + sequence.batch * p.lse.stride_batch +
                          block.head.index * p.lse.stride_head + row,
                      end.lse);
@@ -338,6 +333,7 @@ REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) 
                                  block.head.index * p.q.stride_head;
   const KeyTiles<kCfg> tiles(p, block.head, block.keys);
   const float factor = kCfg.folds_scale ? p.score_factor : 1.0f;
+  const int warp = warp_in_block();
   QueryFragments<kCfg> queries;
   ScoreTile<kCfg> scores;
   OutputTile<kCfg> out = {};
@@ -374,7 +370,7 @@ REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) 
       tiles.load_v(v_smem + stage * kCfg.v_elements(), next.key);
     }
     close_copies<kCfg>();
-    const WarpStep of_warp = warp_step<kCfg>(p, block, step);
+    const WarpStep of_warp = warp_step<kCfg>(p, block, step, warp);
     if (of_warp.is_seen) {
       multiply_q_k<kCfg>(scores, queries, q_smem, k_tile);  // line 8: S = Q K^T
     }

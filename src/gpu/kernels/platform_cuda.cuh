@@ -43,6 +43,12 @@ REGARD_DEVICE unsigned shuffle_xor(unsigned value, int mask) {
 // Whether the condition holds in some lane of the warp.
 REGARD_DEVICE bool any_lane(bool condition) { return __any_sync(0xFFFFFFFFu, condition) != 0; }
 
+// The same for all lanes of a warp, and known as such to the compiler: branches on it need no care
+// for lanes that part.
+REGARD_DEVICE int warp_in_block() {
+  return __shfl_sync(0xFFFFFFFFu, static_cast<int>(threadIdx.x) / 32, 0);
+}
+
 struct Piece {  // 16 bytes
   unsigned word[4];
 };
@@ -61,6 +67,12 @@ REGARD_DEVICE Piece load_global_piece(const unsigned short* from) {
                : "=r"(piece.word[0]), "=r"(piece.word[1]), "=r"(piece.word[2]), "=r"(piece.word[3])
                : "l"(from));
   return piece;
+}
+
+REGARD_DEVICE void store_global_piece(unsigned short* to, const Piece& piece) {
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(piece.word[0]),
+               "r"(piece.word[1]), "r"(piece.word[2]), "r"(piece.word[3])
+               : "memory");
 }
 
 REGARD_DEVICE unsigned shared_address(const void* pointer) {

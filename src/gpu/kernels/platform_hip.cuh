@@ -56,6 +56,8 @@ REGARD_DEVICE bool any_lane(bool condition) {
   return any != 0;
 }
 
+REGARD_DEVICE int warp_in_block() { return thread_in_block() / 32; }
+
 struct Piece {  // 16 bytes
   unsigned word[4];
 };
@@ -70,6 +72,9 @@ REGARD_DEVICE void store_global(T* to, T value) {
 }
 REGARD_DEVICE Piece load_global_piece(const unsigned short* from) {
   return *reinterpret_cast<const Piece*>(from);
+}
+REGARD_DEVICE void store_global_piece(unsigned short* to, const Piece& piece) {
+  *reinterpret_cast<Piece*>(to) = piece;
 }
 template <typename T>
 REGARD_DEVICE T load_shared(const T* from) {

@@ -28,10 +28,18 @@ constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability) {
     config.block_k = 64;
     config.keeps_q = is_plain && has_room;
   } else if (largest <= 128) {
-    // Two blocks a multiprocessor: 128 rows by 64 keys take 204 KiB, and all registers.
+    // Two blocks a multiprocessor: 128 rows by 64 keys take 204 KiB, and all registers. 99 KiB hold
+    // one block of any size: the one of 8 warps.
     const bool is_tall = has_room && is_plain;
-    config.block_q = is_tall ? 128 : 64;
+    const bool is_tight = !has_room && !is_turing && !config.changes_pairs();
+    config.num_warps = is_tight ? 8 : 4;
+    config.block_q = is_tall || is_tight ? 128 : 64;
     config.block_k = is_tall && compute_capability != 90 ? 32 : 64;
+  } else if (largest > 192 && is_plain && smem_bytes > 203 * 1024) {
+    config.num_warps = 8;
+    config.num_stages = 2;
+    config.block_q = 128;
+    config.block_k = 64;
   } else {
     config.block_q = 64;
     config.block_k = largest > 192 && (is_turing || !is_plain) ? 16 : 32;

@@ -66,6 +66,8 @@ inline bool any_lane(bool condition) {
   return slot.result;
 }
 
+inline int warp_in_block() { return thread_in_block() / 32; }
+
 struct Piece {  // 16 bytes
   unsigned word[4];
 };
@@ -86,6 +88,11 @@ inline Piece load_global_piece(const unsigned short* from) {
     std::memcpy(&piece, from, sizeof(Piece));
   }
   return piece;
+}
+inline void store_global_piece(unsigned short* to, const Piece& piece) {
+  if (emulated::may_store_global(to, sizeof(Piece))) {
+    std::memcpy(to, &piece, sizeof(Piece));
+  }
 }
 template <typename T>
 void store_shared(T* to, std::type_identity_t<T> value) {

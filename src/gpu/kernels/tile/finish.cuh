@@ -46,4 +46,54 @@ REGARD_DEVICE void store_pair(unsigned short* to, int col, int num_cols, float l
   }
 }
 
+// Word i of the quad's lane j becomes word j of lane i.
+REGARD_DEVICE Piece transpose_in_quad(Piece piece) {
+  const int lane = thread_in_block() % 4;
+  REGARD_UNROLL
+  for (int distance = 1; distance <= 2; distance *= 2) {
+    const bool is_upper = (lane & distance) != 0;
+    REGARD_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      if ((i & distance) == 0) {
+        unsigned &low = piece.word[i], &high = piece.word[i + distance];
+        const unsigned other = shuffle_xor(is_upper ? low : high, distance);
+        low = is_upper ? other : low;
+        high = is_upper ? high : other;
+      }
+    }
+  }
+  return piece;
+}
+
+// A row that a quad holds, by all 32 lanes: of every 8 columns, lane l has 2 * (l % 4) and the next
+// in out[column / 8][first .. first + 1]. Nothing is stored where `is_there` is false.
+template <AttnConfig kCfg>
+REGARD_DEVICE void store_row(unsigned short* to, bool is_there, int num_cols,
+                             const float (&out)[kCfg.value_dim / 8][4], int first, float factor) {
+  const int lane = thread_in_block() % 4;
+  constexpr int kGroups = kCfg.value_dim / 8;
+  constexpr int kWhole = kCfg.is_vectorised ? kGroups / 4 * 4 : 0;
+  REGARD_UNROLL
+  for (int n = 0; n < kWhole; n += 4) {  // four groups of 8 columns, a piece of 16 bytes a lane
+    Piece piece;
+    REGARD_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      piece.word[i] = pack<kCfg.element == Element::bf16>(out[n + i][first] * factor,
+                                                          out[n + i][first + 1] * factor);
+    }
+    piece = transpose_in_quad(piece);
+    const int col = (n + lane) * 8;
+    if (is_there && col < num_cols) {
+      store_global_piece(to + col, piece);
+    }
+  }
+  REGARD_UNROLL
+  for (int n = kWhole; n < kGroups; ++n) {
+    if (is_there) {
+      store_pair<kCfg>(to, n * 8 + lane * 2, num_cols, out[n][first] * factor,
+                       out[n][first + 1] * factor);
+    }
+  }
+}
+
 }  // namespace regard::gpu
