@@ -29,7 +29,8 @@ struct AttnConfig {
   bool is_vectorised = true;  // every row lies in whole 16-byte pieces; else element by element
   bool loads_twos = false;    // mask and bias of keys 2 i and 2 i + 1 are neighbours, aligned
   bool has_limits = false;    // causal or window
-  bool folds_scale = false;   // softmax multiplies by score_factor, which is positive
+  bool folds_scale = false;   // softmax multiplies by score_factor, which is positive: until then
+                              // scores are products, and ALiBi is divided by it
   bool has_softcap = false;
   bool has_alibi = false;
   bool is_packed = false;    // documents
@@ -55,6 +56,13 @@ struct AttnConfig {
   // Whether a score is more than scale * product, or nothing (masked).
   constexpr bool changes_scores() const {
     return has_softcap || has_alibi || bias != BiasFormat::none || has_score_program;
+  }
+  constexpr int num_pair_terms() const {
+    return int{has_mask} + int{bias != BiasFormat::none} + int{has_block_mask} +
+           int{has_score_program} + int{has_mask_program};
+  }
+  constexpr bool may_fold_scale() const {
+    return !has_softcap && bias == BiasFormat::none && !has_score_program;
   }
   // Whether a score is computed from memory that only pairs of the problem have.
   constexpr bool reads_pairs() const {
@@ -94,8 +102,8 @@ constexpr const char* why_unsupported(const AttnConfig& config) {
   if (config.block_k < 16 || config.block_k % 16 != 0) {
     return "block_k: must be a multiple of 16";
   }
-  if (config.folds_scale && config.changes_scores()) {
-    return "folds_scale: only where a score is the product times the scale";
+  if (config.folds_scale && !config.may_fold_scale()) {
+    return "folds_scale: only where a score is the product times the scale, and ALiBi";
   }
   if (config.product == MatrixProduct::m16n8k8 && config.element != Element::f16) {
     return "element: m16n8k8 multiplies f16 only";

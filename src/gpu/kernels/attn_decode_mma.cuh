@@ -134,8 +134,10 @@ REGARD_DEVICE SeenKeys<kWarp> finish_decode_scores(ScoreTile<kWarp>& scores,
       for (int i = 0; i < kWarp.block_k / 4; ++i) {
         const int key = first_col + i / 2 * 8 + i % 2;
         float& score = scores[t][i / 2][2 * r + i % 2];
-        score = pair_score<kCfg>(p, row.head, row.query, key, score, row.keys.contain(key)).log2;
-        seen.add(i, score);
+        const PairScore result =
+            pair_score<kCfg>(p, row.head, row.query, key, score, row.keys.contain(key));
+        score = result.log2;
+        seen.add(i, result.is_seen);
       }
     }
   }

@@ -189,7 +189,8 @@ REGARD_DEVICE SeenKeys<kCfg> finish_pairs(ScoreTile<kCfg>& scores, const AttnFwd
   const int first_row = block.first_query + first_row_of_warp<kCfg>() + lane / 4;
   const int first_col = first_key + lane % 4 * 2;
   const int to_last = block.head.sequence.k_len - block.head.sequence.q_len;
-  const float alibi = alibi_log2(block.head, kIsClear && step.is_ahead ? -1.0f : 1.0f);
+  const float alibi_of_ahead = alibi_step<kCfg>(p, block.head);
+  const float alibi = kIsClear && step.is_ahead ? -alibi_of_ahead : alibi_of_ahead;
   // A full block need not ask the program.
   constexpr bool kHidesClear = kCfg.has_mask || (kCfg.has_mask_program && !kCfg.has_block_mask);
   SeenKeys<kCfg> seen;
@@ -220,12 +221,12 @@ REGARD_DEVICE SeenKeys<kCfg> finish_pairs(ScoreTile<kCfg>& scores, const AttnFwd
           const float signed_distance = distance - static_cast<float>(n * 8 + i);
           const float magnitude =
               signed_distance < 0.0f && !kIsClear ? -signed_distance : signed_distance;
-          score = pair_score_with<kCfg, kIsSmall>(p, block.head, query, first + i, score, terms[i],
-                                                  alibi * magnitude, is_inside[i],
-                                                  kIsClear ? Listing::full : step.listing)
-                      .log2;
+          const PairScore result = pair_score_with<kCfg, kIsSmall>(
+              p, block.head, query, first + i, score, terms[i], alibi * magnitude, is_inside[i],
+              kIsClear ? Listing::full : step.listing);
+          score = result.log2;
           if (!kIsClear || kHidesClear) {
-            seen.add(2 * n + i, score);
+            seen.add(2 * n + i, result.is_seen);
           }
         }
       }

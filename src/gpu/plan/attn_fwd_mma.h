@@ -21,20 +21,21 @@ constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability) {
   config.product = is_turing ? MatrixProduct::m16n8k8 : MatrixProduct::m16n8k16;
   config.copies_async = !is_turing;
   config.num_warps = 4;
-  config.folds_scale = !config.changes_scores();
+  config.folds_scale = config.may_fold_scale();
   config.num_stages = has_room && largest <= 128 ? 2 : 1;
   if (largest <= 64) {
-    config.block_q = config.changes_pairs() ? 64 : 128;
+    config.block_q = config.reads_pairs() || config.has_dropout ? 64 : 128;
     config.block_k = 64;
     config.keeps_q = is_plain && has_room;
   } else if (largest <= 128) {
-    // Two blocks a multiprocessor: 128 rows by 64 keys take 204 KiB, and all registers. 99 KiB hold
-    // one block of any size: the one of 8 warps.
-    const bool is_tall = has_room && is_plain;
+    // Two blocks a multiprocessor: 128 rows by 64 keys take 204 KiB, and all registers. Draws of
+    // dropout, or many terms at once, would spill with 128 rows. 99 KiB hold one block of any size:
+    // the one of 8 warps.
+    const bool is_tall = has_room && !config.has_dropout && config.num_pair_terms() <= 2;
     const bool is_tight = !has_room && !is_turing && !config.changes_pairs();
     config.num_warps = is_tight ? 8 : 4;
     config.block_q = is_tall || is_tight ? 128 : 64;
-    config.block_k = is_tall && compute_capability != 90 ? 32 : 64;
+    config.block_k = is_tall && !(is_plain && compute_capability == 90) ? 32 : 64;
   } else if (largest > 192 && is_plain && smem_bytes > 203 * 1024) {
     config.num_warps = 8;
     config.num_stages = 2;

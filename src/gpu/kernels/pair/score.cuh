@@ -13,10 +13,11 @@
 namespace regard::gpu {
 
 struct PairScore {
-  // score * log2(e): exp2 of it is the weight; -infinity where the pair is masked. Where the config
-  // folds the scale, still without score_factor.
+  // score * log2(e): exp2 of it is the weight; -infinity where the pair is masked. With
+  // kCfg.folds_scale it still lacks the factor score_factor.
   float log2;
-  float slope;  // d score / d (q . k); of a masked pair any number
+  float slope;   // d score / d (q . k); of a masked pair any number
+  bool is_seen;  // not masked
 };
 
 REGARD_DEVICE ProgramPair program_pair(const ProblemParams& p, const Head& head, int query, int key,
@@ -57,9 +58,11 @@ REGARD_DEVICE float bias_log2(float bias) {
   return bias != -infinity() && scaled < kLowest ? kLowest : scaled;
 }
 
-// What ALiBi takes from the score of a pair, in units of log2; `distance` is not negative.
-REGARD_DEVICE float alibi_log2(const Head& head, float distance) {
-  return kLog2E * head.alibi_slope * distance;
+// What ALiBi takes from PairScore::log2 for each position of distance.
+template <AttnConfig kCfg>
+REGARD_DEVICE float alibi_step(const ProblemParams& p, const Head& head) {
+  const float step = kLog2E * head.alibi_slope;
+  return kCfg.has_alibi && kCfg.folds_scale ? step / p.score_factor : step;
 }
 
 // What memory has to say of a pair.
@@ -156,13 +159,13 @@ REGARD_DEVICE float small_tanh_ratio(float x) {
   return sum * square + 1.0f;
 }
 
-// pair_score() below for callers that know the pair's terms and alibi_log2(). kIsSmall: the caller
-// knows that |product * score_factor|, with a softcap, is at most kSmallCapped.
+// pair_score() below for callers that know the pair's terms and what ALiBi takes. kIsSmall: the
+// caller knows that |product * score_factor|, with a softcap, is at most kSmallCapped.
 template <AttnConfig kCfg, bool kIsSmall = false>
 REGARD_DEVICE PairScore pair_score_with(const ProblemParams& p, const Head& head, int query,
                                         int key, float product, const PairTerms& terms, float alibi,
                                         bool is_inside, Listing listing) {
-  PairScore score{kCfg.folds_scale ? product : product * p.score_factor, p.scale};
+  PairScore score{kCfg.folds_scale ? product : product * p.score_factor, p.scale, true};
   if constexpr (kCfg.has_softcap && kIsSmall) {
     const float tanh = score.log2 * small_tanh_ratio(score.log2);
     score.log2 = p.softcap_log2 * tanh;
@@ -187,9 +190,8 @@ REGARD_DEVICE PairScore pair_score_with(const ProblemParams& p, const Head& head
   if constexpr (kCfg.has_alibi) {
     score.log2 -= alibi;
   }
-  if (!is_inside || terms.is_masked || !masks_allow<kCfg>(p, head, query, key, listing)) {
-    score.log2 = -infinity();
-  }
+  score.is_seen = is_inside && !terms.is_masked && masks_allow<kCfg>(p, head, query, key, listing);
+  score.log2 = score.is_seen ? score.log2 : -infinity();
   return score;
 }
 
@@ -202,7 +204,8 @@ REGARD_DEVICE PairScore pair_score(const ProblemParams& p, const Head& head, int
                                    float product, bool is_inside,
                                    Listing listing = Listing::mixed) {
   const int distance = query + head.sequence.k_len - head.sequence.q_len - key;
-  const float alibi = alibi_log2(head, static_cast<float>(distance < 0 ? -distance : distance));
+  const float alibi =
+      alibi_step<kCfg>(p, head) * static_cast<float>(distance < 0 ? -distance : distance);
   return pair_score_with<kCfg>(p, head, query, key, product,
                                pair_terms<kCfg>(p, head, query, key, is_inside), alibi, is_inside,
                                listing);

@@ -110,9 +110,9 @@ struct SeenKeys {
       kCfg.block_k < 128 ? (1u << kCfg.block_k / 4 % 32) - 1 : 0xFFFFFFFFu;
   static_assert(!kIsUsed || kCfg.block_k <= 128);
 
-  REGARD_DEVICE void add(int column, float score) {
+  REGARD_DEVICE void add(int column, bool is_seen) {
     if constexpr (kIsUsed) {
-      columns |= score != -infinity() ? 1u << column : 0u;
+      columns |= is_seen ? 1u << column : 0u;
     }
   }
   REGARD_DEVICE void add_all() { columns = kAll; }
