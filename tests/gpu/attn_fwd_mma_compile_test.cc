@@ -64,13 +64,15 @@ std::vector<AttnConfig> unplanned_configs() {
 
 // The listed exceptions. 256 value columns take 128 registers for O alone, and ptxas 13.0 keeps a
 // few addresses in local memory where Q has another size, or where pairs have terms of their own
-// (on Turing a block mask's list too). O and S of 128 rows by 64 keys take 192: addresses that a
-// step reads once are kept there, which measured faster than 32 keys without.
+// (on Turing a block mask's list too). O and S of 128 rows by 64 keys take 192, and by 32 keys 160
+// beside elements of a mask or bias: addresses that a step reads once are kept there, which
+// measured faster than fewer keys, or rows, without.
 int allowed_stack_bytes(const AttnConfig& config, int compute_capability) {
   const bool has_other_q = config.head_dim == 128 && config.value_dim == 256;
   const bool has_everything = config.has_score_program && config.has_mask && config.has_dropout;
+  const bool reads_tensors = config.has_mask || config.bias != BiasFormat::none;
   const bool is_largest_tile =
-      config.block_q == 128 && config.block_k == 64 && config.value_dim > 96;
+      config.block_q == 128 && config.value_dim > 96 && (config.block_k == 64 || reads_tensors);
   const bool has_large_rows = config.value_dim > 192 && config.changes_pairs();
   const bool has_list = compute_capability == 75 && config.has_block_mask && has_large_rows;
   if (is_largest_tile || has_list) {
