@@ -18,7 +18,10 @@ class SageJudge {
   explicit SageJudge(const AttentionCase& config);
 
   const CaseOperands& operands() const { return operands_; }
+  const Problem& problem() const { return operands_.problem(); }
   void expect_right(const AttentionResults& got) const;
+  // The same where no backward ran.
+  void expect_forward_right(const AttentionResults& got) const;
   // The gradients ("dq dk dv") of `got` that are beyond what is allowed.
   std::string wrong_gradients(const AttentionResults& got) const;
 
@@ -42,6 +45,7 @@ class SageJudge {
   static Results reference_results(const Problem& problem, const CaseOperands& operands);
   static Errors difference(const Results& a, const Results& b);
   std::vector<Output> outputs_of(const AttentionResults& got) const;
+  void expect_outputs_right(const std::vector<Output>& outputs, const AttentionResults& got) const;
   double allowed(const Output& output) const;  // without slack
   double excess(const Output& output) const;   // largest error beyond what is allowed
   double largest_norm() const;

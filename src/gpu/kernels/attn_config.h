@@ -7,6 +7,8 @@ namespace regard::gpu {
 // f32 is for kernels that multiply without the matrix unit.
 enum class Element : int { f16, bf16, f32 };
 enum class BiasFormat : int { none, f32, f16, bf16 };
+// What P V takes instead of elements: P and V rounded to f16, or their e4m3 values held in f16.
+enum class ValueRounding : int { none, f16, e4m3 };
 // The instruction of the matrix unit: m16n8k8 exists from Turing on (f16 only), m16n8k16 from
 // Ampere on.
 enum class MatrixProduct : int { m16n8k8, m16n8k16 };
@@ -15,6 +17,7 @@ struct AttnConfig {
   Element element = Element::f16;
   MatrixProduct product = MatrixProduct::m16n8k16;
   BiasFormat bias = BiasFormat::none;
+  ValueRounding values = ValueRounding::none;  // with int8 scores
   int head_dim = 64;   // D, rounded up to a multiple of 16
   int value_dim = 64;  // Dv, likewise
   int block_q = 64;    // queries of a thread block

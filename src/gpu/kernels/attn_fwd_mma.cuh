@@ -312,20 +312,46 @@ REGARD_DEVICE void clear_unowned_rows(const AttnFwdParams& p) {
   }
 }
 
-// `shared`: kCfg.smem_bytes() bytes, 16-byte aligned.
+// How S = Q K^T comes about, for attend(): here from Q and K as they are.
 template <AttnConfig kCfg>
-REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) {
+class ExactScores {
+ public:
+  static constexpr AttnConfig kValues = kCfg;  // of P V
+
+  REGARD_DEVICE ExactScores(const AttnFwdParams& p, const RowBlock&)
+      : factor_(kCfg.folds_scale ? p.score_factor : 1.0f) {}
+
+  // Once, with kCfg.keeps_q, when Q is in shared memory.
+  REGARD_DEVICE void keep_queries(const unsigned short* q_smem) {
+    keep_query_fragments<kCfg>(queries_, q_smem);
+  }
+  // Before the step's K is awaited.
+  REGARD_DEVICE void begin_step(int) {}
+  // The products; with kCfg.folds_scale factor() times them is the score in units of log2.
+  REGARD_DEVICE void multiply(ScoreTile<kCfg>& scores, const unsigned short* q_smem,
+                              const unsigned short* k_smem) {
+    multiply_q_k<kCfg>(scores, queries_, q_smem, k_smem);
+  }
+  REGARD_DEVICE float factor() const { return factor_; }
+  // Weights, whose sum has been taken, as P V takes them.
+  REGARD_DEVICE void round_weights(ScoreTile<kCfg>&) const {}
+  // After the last step.
+  REGARD_DEVICE void finish(RowState<kCfg>&, OutputTile<kCfg>&) const {}
+
+ private:
+  float factor_;
+  QueryFragments<kCfg> queries_;
+};
+
+// The rows of a block: reads Q, K and V of `p` tile by tile, writes O and the LSE. `shared`:
+// kCfg.smem_bytes() bytes, 16-byte aligned.
+template <AttnConfig kCfg, class Scores>
+REGARD_DEVICE void attend(const AttnFwdParams& p, const RowBlock& block, Scores& products,
+                          unsigned short* shared) {
   static_assert(why_unsupported(kCfg) == nullptr);
   constexpr int kStages = kCfg.num_stages;
   static_assert(kStages <= 2);
-  if (kCfg.has_lengths && block_z() == p.num_sequences) {
-    return clear_unowned_rows<kCfg>(p);
-  }
-  const RowBlock block = row_block<kCfg>(p);
   const Sequence& sequence = block.head.sequence;
-  if (block.first_query >= sequence.q_len) {
-    return;  // the whole block: documents are shorter than the longest
-  }
   unsigned short* q_smem = shared;                                // [block_q, head_dim]
   unsigned short* k_smem = q_smem + kCfg.q_elements();            // [stages][block_k, head_dim]
   unsigned short* v_smem = k_smem + kStages * kCfg.k_elements();  // [stages][block_k, value_dim]
@@ -333,9 +359,7 @@ REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) 
                                  (sequence.q_begin + block.first_query) * p.q.stride_seq +
                                  block.head.index * p.q.stride_head;
   const KeyTiles<kCfg> tiles(p, block.head, block.keys);
-  const float factor = kCfg.folds_scale ? p.score_factor : 1.0f;
   const int warp = warp_in_block();
-  QueryFragments<kCfg> queries;
   ScoreTile<kCfg> scores;
   OutputTile<kCfg> out = {};
   RowState<kCfg> rows;
@@ -353,12 +377,13 @@ REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) 
     if constexpr (kCfg.keeps_q) {
       await_copies<kCfg, 0>();
       block_barrier();
-      keep_query_fragments<kCfg>(queries, q_smem);
+      products.keep_queries(q_smem);
     }
   }
   int stage = 0;
   for (KeyStep next; step.key < block.keys.hi; step = next) {
     next = steps.after(p, block, step);
+    products.begin_step(step.key);
     unsigned short* k_tile = k_smem + stage * kCfg.k_elements();
     unsigned short* v_tile = v_smem + stage * kCfg.v_elements();
     await_copies<kCfg, 0>();  // Q and K, with two stages V, are here
@@ -373,7 +398,7 @@ REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) 
     close_copies<kCfg>();
     const WarpStep of_warp = warp_step<kCfg>(p, block, step, warp);
     if (of_warp.is_seen) {
-      multiply_q_k<kCfg>(scores, queries, q_smem, k_tile);  // line 8: S = Q K^T
+      products.multiply(scores, q_smem, k_tile);  // line 8: S = Q K^T
     }
     if constexpr (kStages == 1) {
       await_copies<kCfg, 0>();  // V is here
@@ -383,14 +408,31 @@ REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) 
     }
     if (of_warp.is_seen) {
       const SeenKeys<kCfg> seen = finish_scores<kCfg>(scores, p, block, of_warp, step.key);
-      update_softmax<kCfg>(rows, scores, out, factor);  // lines 9, 10: max, P, sum; rescale O
+      // lines 9, 10: max, P, sum; rescale O
+      update_softmax<kCfg>(rows, scores, out, products.factor());
+      products.round_weights(scores);
       if constexpr (kCfg.has_dropout) {
         drop_weights<kCfg>(scores, p, block.head, block.first_query, step.key);
       }
-      multiply_p_v<kCfg>(out, scores, v_tile, seen);  // line 10: O += P V
+      // line 10: O += P V
+      multiply_p_v<Scores::kValues>(out, scores, v_tile, {seen.columns});
     }
   }
+  products.finish(rows, out);
   write_rows<kCfg>(p, block, rows, out);  // lines 12, 13
+}
+
+template <AttnConfig kCfg>
+REGARD_DEVICE void attn_fwd_mma(const AttnFwdParams& p, unsigned short* shared) {
+  if (kCfg.has_lengths && block_z() == p.num_sequences) {
+    return clear_unowned_rows<kCfg>(p);
+  }
+  const RowBlock block = row_block<kCfg>(p);
+  if (block.first_query >= block.head.sequence.q_len) {
+    return;  // the whole block: documents are shorter than the longest
+  }
+  ExactScores<kCfg> products(p, block);
+  attend<kCfg>(p, block, products, shared);
 }
 
 }  // namespace regard::gpu

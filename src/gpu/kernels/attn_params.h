@@ -99,6 +99,21 @@ struct AttnDecodeParams : ProblemParams {
   float *partial_max, *partial_sum;  // [num_splits, num_rows]; of exponents of 2
 };
 
+// Of sage_mean, sage_quantize and sage_fwd_mma. For the first two q, k and v are the given
+// operands; for the last they are their quantised copies, Q and K in int8, counted in pairs of
+// elements. Sequence i has query blocks of 32 from first_query_block(i) on, key blocks of 64
+// likewise (sage_operands.cuh).
+struct SageParams : AttnFwdParams {
+  ResultView q_int8, k_int8;   // [B, Hq, Sq, D], [B, Hkv, Sk, D] in pairs; D ends in zeros
+  ResultView v_rounded;        // [B, Hkv, Sk, Dv] in 16 bits; data null: V is taken as it is
+  float *q_scales, *k_scales;  // [Hq, query blocks, 8], [Hkv, key blocks, 4]
+  float* mean;                 // of K, [sequences, Hkv, D]; null: K keeps its mean
+  float* value_scales;         // [sequences, Hkv, Dv]; null: values have none
+  float* shifts;               // q . mean, [B, Hq, Sq]; null where mean is
+  long long num_query_blocks, num_key_blocks;
+  int query_group_rows;  // per_thread: 0; per_warp: 32; per_block: 128
+};
+
 // Of attn_append. The problem is the one after it: is_paged, its k and v the cache, its q not yet
 // rotated.
 struct AttnAppendParams : ProblemParams {

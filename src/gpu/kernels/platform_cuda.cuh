@@ -166,6 +166,17 @@ REGARD_DEVICE void matrix_product(float (&c)[4], const unsigned (&a)[4], unsigne
   }
 }
 
+// The same for int8 and int32 sums, c[16 x 8] += a[16 x 32] b[32 x 8]: a register holds four
+// elements where those above hold two.
+REGARD_DEVICE void matrix_product_int8(int (&c)[4], const unsigned (&a)[4], unsigned b0,
+                                       unsigned b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
 // To nearest even; NaN keeps a bit of its mantissa.
 REGARD_DEVICE unsigned bf16_bits(float value) {
   const unsigned bits = __float_as_uint(value);

@@ -173,6 +173,27 @@ REGARD_DEVICE void matrix_product(float (&c)[4], const unsigned (&a)[4], unsigne
   }
 }
 
+// The same for int8 and int32 sums, c[16 x 8] += a[16 x 32] b[32 x 8].
+REGARD_DEVICE void matrix_product_int8(int (&c)[4], const unsigned (&a)[4], unsigned b0,
+                                       unsigned b1) {
+  const int lane = thread_in_block() % 32;
+  REGARD_UNROLL
+  for (int i = 0; i < 8; ++i) {  // depths 4 * i to 4 * i + 3
+    const int owner = i % 4, upper = i / 4;
+    unsigned left[2], right[2];
+    REGARD_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      left[half] = shuffle_from(a[half + 2 * upper], lane / 4 * 4 + owner);
+      right[half] = shuffle_from(upper == 0 ? b0 : b1, (lane % 4 * 2 + half) * 4 + owner);
+    }
+    REGARD_UNROLL
+    for (int e = 0; e < 16; ++e) {
+      c[e / 4] += static_cast<signed char>(left[e / 8] >> e % 4 * 8) *
+                  static_cast<signed char>(right[e / 4 % 2] >> e % 4 * 8);
+    }
+  }
+}
+
 REGARD_DEVICE float exp2_fast(float x) { return __builtin_amdgcn_exp2f(x); }
 REGARD_DEVICE float log2_fast(float x) { return __builtin_amdgcn_logf(x); }
 REGARD_DEVICE float reciprocal_fast(float x) { return __builtin_amdgcn_rcpf(x); }

@@ -10,6 +10,10 @@ const char* name_of(BiasFormat format) {
   constexpr const char* kNames[] = {"none", "f32", "f16", "bf16"};
   return kNames[static_cast<int>(format)];
 }
+const char* name_of(ValueRounding rounding) {
+  constexpr const char* kNames[] = {"none", "f16", "e4m3"};
+  return kNames[static_cast<int>(rounding)];
+}
 const char* name_of(MatrixProduct product) {
   return product == MatrixProduct::m16n8k8 ? "m16n8k8" : "m16n8k16";
 }
@@ -62,13 +66,17 @@ std::string describe(const char* stem, const AttnConfig& config) {
   if (config.bias != BiasFormat::none) {
     text += std::string(" bias_") + name_of(config.bias);
   }
+  if (config.values != ValueRounding::none) {
+    text += std::string(" values_") + name_of(config.values);
+  }
   return text + "]";
 }
 
 std::string literal(const AttnConfig& config) {
   std::string text = std::string("AttnConfig{.element = Element::") + name_of(config.element) +
                      ", .product = MatrixProduct::" + name_of(config.product) +
-                     ", .bias = BiasFormat::" + name_of(config.bias);
+                     ", .bias = BiasFormat::" + name_of(config.bias) +
+                     ", .values = ValueRounding::" + name_of(config.values);
   for_each_number(config, [&](const char* name, const char*, int value) {
     text += std::string(", .") + name + " = " + std::to_string(value);
   });

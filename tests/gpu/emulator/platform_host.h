@@ -199,6 +199,40 @@ void matrix_product(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned
   });
 }
 
+struct Int8MatrixOperands {
+  int (*c)[4];
+  const unsigned (*a)[4];
+  unsigned b[2];
+};
+inline void matrix_product_int8(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+  Int8MatrixOperands slot{&c, &a, {b0, b1}};
+  emulated::collect("matrix_product_int8", &slot, [](void* const* slots) {
+    int left[16][32], right[32][8];
+    for (int lane = 0; lane < 32; ++lane) {
+      const auto& from = *static_cast<const Int8MatrixOperands*>(slots[lane]);
+      const int row = lane / 4, col = lane % 4 * 4;
+      for (int byte = 0; byte < 4; ++byte) {
+        for (int i = 0; i < 4; ++i) {
+          left[row + i % 2 * 8][col + i / 2 * 16 + byte] =
+              static_cast<int8_t>((*from.a)[i] >> 8 * byte);
+        }
+        for (int i = 0; i < 2; ++i) {
+          right[col + i * 16 + byte][row] = static_cast<int8_t>(from.b[i] >> 8 * byte);
+        }
+      }
+    }
+    for (int lane = 0; lane < 32; ++lane) {
+      auto& sums = *static_cast<Int8MatrixOperands*>(slots[lane])->c;
+      for (int i = 0; i < 4; ++i) {
+        const int row = lane / 4 + i / 2 * 8, col = lane % 4 * 2 + i % 2;
+        for (int depth = 0; depth < 32; ++depth) {
+          sums[i] += left[row][depth] * right[depth][col];
+        }
+      }
+    }
+  });
+}
+
 inline float exp2_fast(float x) { return std::exp2(x); }
 inline float log2_fast(float x) { return std::log2(x); }
 inline float reciprocal_fast(float x) { return 1.0f / x; }

@@ -4,6 +4,9 @@
 #include "attn_decode_mma.cuh"
 #include "attn_fwd_mma.cuh"
 #include "attn_fwd_simt.cuh"
+#include "sage_fwd_mma.cuh"
+#include "sage_mean.cuh"
+#include "sage_quantize.cuh"
 
 using namespace regard::gpu;
 
@@ -26,3 +29,8 @@ REGARD_KERNEL(attn_append, AttnAppendParams, packed, {.is_packed = true, .is_pag
 REGARD_KERNEL(attn_fwd_simt, AttnFwdParams, f32,
               {.element = Element::f32, .head_dim = 64, .value_dim = 64, .block_q = 64, .block_k = 32,
                .has_limits = true, .has_sink = true})
+REGARD_KERNEL(sage_mean, SageParams, all, {.head_dim = 64, .value_dim = 64, .num_warps = 8})
+REGARD_KERNEL(sage_quantize, SageParams, all, {.head_dim = 64, .value_dim = 64})
+REGARD_KERNEL(sage_fwd_mma, SageParams, e4m3,
+              {.values = ValueRounding::e4m3, .head_dim = 32, .value_dim = 64, .block_q = 64, .block_k = 64,
+               .has_limits = true, .has_softcap = true})

@@ -97,6 +97,41 @@ REGARD_DEVICE void multiply_q_k(ScoreTile<kCfg>& scores, const unsigned short* q
   multiply_q_k<kCfg>(scores, fragments, q_smem, k_smem);
 }
 
+// The same for int8 operands, of which kCfg.head_dim counts pairs. Sums start at the bits of 1.5 *
+// 2^23: read as a float, each is that plus the sum, exactly, because 127 * 127 * 256 < 2^22.
+template <AttnConfig kCfg>
+REGARD_DEVICE void multiply_q_k_int8(int (&sums)[kCfg.row_tiles()][kCfg.block_k / 8][4],
+                                     QueryFragments<kCfg>& kept, const unsigned short* q_smem,
+                                     const unsigned short* k_smem) {
+  const int lane = thread_in_block() % 32;
+  const unsigned short* k_row =
+      k_smem + (lane % 8 + lane / 16 * 8) * kCfg.k_stride() + lane / 8 % 2 * 8;
+  REGARD_UNROLL
+  for (int t = 0; t < kCfg.row_tiles(); ++t) {
+    REGARD_UNROLL
+    for (int n = 0; n < kCfg.block_k / 8; ++n) {
+      sums[t][n][0] = sums[t][n][1] = sums[t][n][2] = sums[t][n][3] = 0x4B400000;
+    }
+  }
+  REGARD_UNROLL
+  for (int d = 0; d < kCfg.head_dim; d += 16) {
+    unsigned(&a)[kCfg.row_tiles()][4] = kept[kCfg.keeps_q ? d / 16 : 0];
+    if constexpr (!kCfg.keeps_q) {
+      load_query_fragments<kCfg>(a, q_smem, d);
+    }
+    REGARD_UNROLL
+    for (int n = 0; n < kCfg.block_k / 16; ++n) {
+      unsigned b[4];
+      load_fragments(b, k_row + n * 16 * kCfg.k_stride() + d);
+      REGARD_UNROLL
+      for (int t = 0; t < kCfg.row_tiles(); ++t) {
+        matrix_product_int8(sums[t][2 * n], a[t], b[0], b[1]);
+        matrix_product_int8(sums[t][2 * n + 1], a[t], b[2], b[3]);
+      }
+    }
+  }
+}
+
 // Which of a lane's columns (and the other lanes' of the same ones) some row of the warp sees:
 // 0 * NaN is NaN, so values of the others must not be multiplied. Where nothing but documents,
 // causal and window, or chunks alone, hide pairs, every key between the first and the last that the

@@ -10,7 +10,9 @@ namespace regard::gpu {
 
 // The reference of a row's weights trails its maximum by up to this much, in units of log2: weights
 // up to 2^8 harm neither f32 sums nor 16-bit weights, and sums and outputs are hardly ever scaled.
-inline constexpr float kMostTrailing = 8.0f;
+// Not where weights are rounded to e4m3, whose range begins at the row's largest.
+template <AttnConfig kCfg>
+inline constexpr float kMostTrailing = kCfg.values == ValueRounding::e4m3 ? 0.0f : 8.0f;
 
 // Of rows l / 4 and l / 4 + 8 of each row tile.
 template <AttnConfig kCfg>
@@ -67,7 +69,7 @@ REGARD_DEVICE void update_max(RowState<kCfg>& rows, const ScoreTile<kCfg>& score
         max[t][r] = maximum(max[t][r], maximum(scores[t][n][2 * r], scores[t][n][2 * r + 1]));
       }
       max[t][r] *= factor;
-      is_ahead = is_ahead || max[t][r] > rows.max[t][r] + kMostTrailing;
+      is_ahead = is_ahead || max[t][r] > rows.max[t][r] + kMostTrailing<kCfg>;
     }
   }
   if (any_lane(is_ahead)) {
