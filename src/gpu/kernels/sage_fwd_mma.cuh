@@ -31,6 +31,8 @@ template <AttnConfig kCfg>
 class Int8Scores {
   // A warp's rows share the block of their scales, and a step's keys theirs.
   static_assert(kScaleQueries % (16 * kCfg.row_tiles()) == 0 && kScaleKeys % kCfg.block_k == 0);
+  // factor() of a step is for products alone.
+  static_assert(!kCfg.folds_scale || !kCfg.changes_scores());
 
  public:
   static constexpr AttnConfig kValues = value_config(kCfg);

@@ -13,6 +13,7 @@ namespace regard::gpu {
 // 64 rows where rounding weights to e4m3 takes registers.
 constexpr AttnConfig with_sage_tiles(AttnConfig config, int compute_capability) {
   config = with_tiles(config, compute_capability);
+  config.folds_scale = config.folds_scale && !config.has_alibi;  // a lane's factor changes
   const bool is_tall = config.block_q == 128 && config.num_warps == 4;
   if (is_tall && config.value_dim > 64) {
     config.block_k = 32;
