@@ -47,15 +47,24 @@ std::vector<Unplanned> unplanned_configs() {
   return configs;
 }
 
+// The listed exception: 256 value columns take 128 registers for O, and masks, biases, chunks,
+// ALiBi and a sink at once take more than the rest of Turing's, whose products need two steps.
+int allowed_stack_bytes(const AttnConfig& config, int compute_capability) {
+  const bool has_everything = config.has_mask && config.has_chunks && config.has_alibi;
+  return compute_capability == 75 && config.value_dim == 256 && has_everything ? 36 : 0;
+}
+
 void expect_planned_lean(const Nvrtc& compiler, const Unplanned& unplanned,
                          int compute_capability) {
   AttnConfig config = with_decode_tiles(unplanned.config, unplanned.num_rows, compute_capability);
   config.element = compute_capability == 75 ? Element::f16 : Element::bf16;
-  testing::expect_lean(compiler, {.stem = "attn_decode_mma",
-                                  .params = "AttnDecodeParams",
-                                  .config = config,
-                                  .compute_capability = compute_capability,
-                                  .smem_bytes = decode_smem_bytes(config)});
+  testing::expect_lean(compiler,
+                       {.stem = "attn_decode_mma",
+                        .params = "AttnDecodeParams",
+                        .config = config,
+                        .compute_capability = compute_capability,
+                        .smem_bytes = decode_smem_bytes(config)},
+                       allowed_stack_bytes(config, compute_capability));
   const AttnConfig combine = combine_config(config);
   testing::expect_lean(compiler, {.stem = "attn_combine",
                                   .params = "AttnDecodeParams",
