@@ -13,6 +13,8 @@ constexpr int kMostSplits = 128;
 // A part costs about as much as this many steps before its first one: copies that nothing hides,
 // the merge of the warps, the part's place in the workspace.
 constexpr int kStepsOfOverhead = 2;
+// Keys for which what a block does before its first step and after its last is below 2 %.
+constexpr int64_t kLongRun = 8192;
 
 int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
 
@@ -119,16 +121,18 @@ AttnDecodePlan plan_attn_decode_mma(const Problem& problem, const ForwardOutputs
   AttnConfig config = config_of(problem);
   config.is_vectorised = config.is_vectorised && has_whole_pieces(outputs.o);
   const int64_t usual_rows = usual_queries(problem) * group_of(problem);
+  const int64_t num_sequences = core::num_sequences(problem);
+  const bool has_long_runs =
+      problem.k.heads * num_sequences <= num_multiprocessors || usual_keys(problem) >= kLongRun;
   AttnDecodePlan plan{
       .config = with_decode_tiles(config, static_cast<int>(std::min<int64_t>(usual_rows, 32)),
-                                  compute_capability),
+                                  compute_capability, has_long_runs),
       .params = {}};
   plan.programs = emit_programs(problem);
   set_params(problem, plan.params);
   plan.params.o = result(outputs.o);
   plan.params.lse = {outputs.lse.data, outputs.lse.stride_batch, outputs.lse.stride_head};
   plan.params.num_rows = problem.q.batch * problem.q.seq * problem.q.heads;
-  const int64_t num_sequences = core::num_sequences(problem);
   const int64_t blocks_of_multiprocessor =
       smem_of_multiprocessor(compute_capability) / (decode_smem_bytes(plan.config) + 1024);
   plan.params.num_splits = num_splits_of(

@@ -17,7 +17,9 @@ inline constexpr int kMostDecodeRows = 32;
 
 // Fills in block sizes, ring and instructions: `config` has element, head_dim, value_dim and flags;
 // `num_rows` merged rows are usual. Sums of a lane take value_dim / 2 registers a 16-row tile.
-constexpr AttnConfig with_decode_tiles(AttnConfig config, int num_rows, int compute_capability) {
+// `has_long_runs`: blocks start rarely, so that nothing need run beside one that begins or ends.
+constexpr AttnConfig with_decode_tiles(AttnConfig config, int num_rows, int compute_capability,
+                                       bool has_long_runs = true) {
   const bool is_turing = compute_capability < 80;
   const int largest = config.head_dim > config.value_dim ? config.head_dim : config.value_dim;
   config.product = is_turing ? MatrixProduct::m16n8k8 : MatrixProduct::m16n8k16;
@@ -29,7 +31,7 @@ constexpr AttnConfig with_decode_tiles(AttnConfig config, int num_rows, int comp
   // Long runs of each block's rows suit the memory best: on Hopper one block of 128 keys a step and
   // 3 stages reads 3.00 TB/s, two of 64 keys 2.94. Pages take two blocks, which hide each other's
   // looking up (2.57 TB/s; one block 2.03).
-  const bool fills_alone = smem_bytes > 200 * 1024 && !config.is_paged;
+  const bool fills_alone = smem_bytes > 200 * 1024 && has_long_runs && !config.is_paged;
   config.num_stages = 2;
   if (fills_alone && largest <= 128) {
     config.num_warps = largest <= 64 || config.block_q == 32 ? 8 : 4;
