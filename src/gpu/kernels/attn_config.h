@@ -27,6 +27,9 @@ struct AttnConfig {
   // one is computed.
   int num_stages = 1;
   int fetch_bytes = 0;        // around every asynchronous copy, into the L2 cache: 0, 128 or 256
+  // Of the backward: queries whose scores lie in registers at once, and parts of dK's and dV's
+  // columns that different warps add up.
+  int slice_q = 0, column_parts = 1;
   bool keeps_q = false;       // all of Q stays in registers, head_dim / 4 * row_tiles a lane
   bool copies_async = true;   // cp.async, from Ampere on
   bool is_vectorised = true;  // every row lies in whole 16-byte pieces; else element by element

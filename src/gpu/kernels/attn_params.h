@@ -131,4 +131,29 @@ struct AttnAppendParams : ProblemParams {
   int is_interleaved;  // pairs (2i, 2i + 1) instead of (i, i + rotary_dim / 2)
 };
 
+// A gradient of any dtype; strides in its own elements.
+enum class GradientFormat : int { f32, f16, bf16 };
+struct GradientView {
+  void* data;
+  long long stride_batch, stride_seq, stride_head;
+  GradientFormat format;
+  // Whether one store reaches two neighbours, the first in an even column, and 16 bytes, the first
+  // of them in a column that is a multiple of 8.
+  int is_paired, is_whole;
+};
+
+struct AttnBwdParams : ProblemParams {
+  OperandView o, d_o;                           // [B, Sq, Hq, Dv]
+  LsePointer lse, d_lse;                        // natural logarithm; d_lse.data may be null
+  GradientView dq, dk, dv;                      // as q, k, v
+  float inverse_scale;                          // 1 / scale
+  int heads_per_section, kv_heads_per_section;  // tile/order.cuh
+  // The workspace, in row groups of kRowGroup queries (workspace_row in tile/gradient.cuh): so many
+  // a head, and of these for each sequence.
+  long long num_row_groups, sequence_row_groups;
+  float* row_lse;    // LSE * log2(e), +infinity for rows that see nothing and beyond the last query
+  float* row_delta;  // -(dO . O - dLSE), 0 there
+  float* dq_sum;     // unless is_deterministic: dQ / scale, fragment after fragment
+};
+
 }  // namespace regard::gpu

@@ -17,6 +17,11 @@ REGARD_DEVICE int num_blocks_x() { return static_cast<int>(gridDim.x); }
 
 // All threads of the block wait for each other; what they wrote to shared memory is then seen.
 REGARD_DEVICE void block_barrier() { __syncthreads(); }
+// The same of two warps, threads 64 i to 64 i + 63 of the block. Every pair has a barrier of its
+// own, beside the block's.
+REGARD_DEVICE void warp_pair_barrier() {
+  asm volatile("bar.sync %0, 64;" ::"r"(1 + thread_in_block() / 64) : "memory");
+}
 
 // Lets a kernel that was launched to begin early (launch/launch_kernel.h) do so once every block
 // has called this or ended; and waits, in that kernel, until the earlier ones have ended and what
@@ -33,13 +38,11 @@ REGARD_DEVICE void await_earlier_kernels() {
 }
 
 // The value of the lane whose number differs in the bits of `mask`.
-REGARD_DEVICE float shuffle_xor(float value, int mask) {
+template <typename T>
+REGARD_DEVICE T shuffle_xor(T value, int mask) {
   return __shfl_xor_sync(0xFFFFFFFFu, value, mask);
 }
 
-REGARD_DEVICE unsigned shuffle_xor(unsigned value, int mask) {
-  return __shfl_xor_sync(0xFFFFFFFFu, value, mask);
-}
 // Whether the condition holds in some lane of the warp.
 REGARD_DEVICE bool any_lane(bool condition) { return __any_sync(0xFFFFFFFFu, condition) != 0; }
 
@@ -49,7 +52,7 @@ REGARD_DEVICE int warp_in_block() {
   return __shfl_sync(0xFFFFFFFFu, static_cast<int>(threadIdx.x) / 32, 0);
 }
 
-struct Piece {  // 16 bytes
+struct alignas(16) Piece {
   unsigned word[4];
 };
 
@@ -73,6 +76,22 @@ REGARD_DEVICE void store_global_piece(unsigned short* to, const Piece& piece) {
   asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(piece.word[0]),
                "r"(piece.word[1]), "r"(piece.word[2]), "r"(piece.word[3])
                : "memory");
+}
+// Adds to memory that other blocks add to as well, in any order. `to` of four: 16-byte aligned.
+REGARD_DEVICE void add_global(float* to, float value) {
+  asm volatile("red.relaxed.gpu.global.add.f32 [%0], %1;" ::"l"(to), "f"(value) : "memory");
+}
+REGARD_DEVICE void add_global(float* to, const float (&values)[4]) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to),
+               "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3])
+               : "memory");
+#else
+  REGARD_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    add_global(to + i, values[i]);
+  }
+#endif
 }
 
 REGARD_DEVICE unsigned shared_address(const void* pointer) {

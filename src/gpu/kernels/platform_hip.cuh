@@ -32,6 +32,8 @@ REGARD_DEVICE void block_barrier() {
 // Kernels of a stream begin in order.
 REGARD_DEVICE void let_next_kernel_begin() {}
 REGARD_DEVICE void await_earlier_kernels() {}
+// AMD has no barrier of some waves; this one asks that all pairs get here equally often.
+REGARD_DEVICE void warp_pair_barrier() { block_barrier(); }
 
 // The value of another lane of the warp.
 REGARD_DEVICE unsigned shuffle_from(unsigned value, int lane) {
@@ -39,13 +41,11 @@ REGARD_DEVICE unsigned shuffle_from(unsigned value, int lane) {
   return static_cast<unsigned>(
       __builtin_amdgcn_ds_bpermute(4 * (first + lane), static_cast<int>(value)));
 }
-REGARD_DEVICE float shuffle_xor(float value, int mask) {
+template <typename T>
+REGARD_DEVICE T shuffle_xor(T value, int mask) {
   const unsigned bits =
       shuffle_from(__builtin_bit_cast(unsigned, value), (thread_in_block() % 32) ^ mask);
-  return __builtin_bit_cast(float, bits);
-}
-REGARD_DEVICE unsigned shuffle_xor(unsigned value, int mask) {
-  return shuffle_from(value, (thread_in_block() % 32) ^ mask);
+  return __builtin_bit_cast(T, bits);
 }
 REGARD_DEVICE bool any_lane(bool condition) {
   unsigned any = condition ? 1 : 0;
@@ -58,7 +58,7 @@ REGARD_DEVICE bool any_lane(bool condition) {
 
 REGARD_DEVICE int warp_in_block() { return thread_in_block() / 32; }
 
-struct Piece {  // 16 bytes
+struct alignas(16) Piece {
   unsigned word[4];
 };
 
@@ -75,6 +75,15 @@ REGARD_DEVICE Piece load_global_piece(const unsigned short* from) {
 }
 REGARD_DEVICE void store_global_piece(unsigned short* to, const Piece& piece) {
   *reinterpret_cast<Piece*>(to) = piece;
+}
+REGARD_DEVICE void add_global(float* to, float value) {
+  __hip_atomic_fetch_add(to, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+REGARD_DEVICE void add_global(float* to, const float (&values)[4]) {
+  REGARD_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    add_global(to + i, values[i]);
+  }
 }
 template <typename T>
 REGARD_DEVICE T load_shared(const T* from) {

@@ -28,6 +28,8 @@ void for_each_number(const AttnConfig& config, const Visit& visit) {
   visit("num_warps", "w", config.num_warps);
   visit("num_stages", "s", config.num_stages);
   visit("fetch_bytes", "fetch", config.fetch_bytes);
+  visit("slice_q", "slice", config.slice_q);
+  visit("column_parts", "parts", config.column_parts);
 }
 template <typename Visit>
 void for_each_flag(const AttnConfig& config, const Visit& visit) {

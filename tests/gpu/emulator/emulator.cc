@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kStackBytes = 256 * 1024;
 constexpr int kLanes = 32;
+constexpr int kPairThreads = 2 * kLanes;
 constexpr size_t kUnit = 2;  // bytes whose accesses are followed together: one 16-bit element
 constexpr unsigned short kPoison = 0x7FFF;  // a NaN in both 16-bit formats
 constexpr int kSeveral = -2;
@@ -40,10 +41,22 @@ struct Warp {
   std::array<void*, kLanes> slots = {};
 };
 
-// Who touched an element last, and between which barriers.
+// Two neighbouring warps.
+struct WarpPair {
+  int num_arrived = 0;
+  int64_t epoch = 0;
+};
+
+// An access: by which thread (kSeveral: by more than one), which pair of warps, between which
+// barriers of the block and of the pair.
+struct Access {
+  int thread = -1, pair = -1;
+  int64_t epoch = -1, pair_epoch = -1;
+};
+
+// Who touched an element last.
 struct Touch {
-  int writer = -1, reader = -1;
-  int64_t write_epoch = -1, read_epoch = -1;
+  Access write, read;
 };
 
 class Block {
@@ -53,6 +66,7 @@ class Block {
         kernel_(kernel),
         fibers_(static_cast<size_t>(launch.num_threads)),
         warps_(static_cast<size_t>(launch.num_threads / kLanes)),
+        pairs_(static_cast<size_t>((launch.num_threads + kPairThreads - 1) / kPairThreads)),
         touches_(static_cast<size_t>(launch.smem_bytes) / kUnit) {
     shared_ = static_cast<unsigned short*>(
         ::operator new (static_cast<size_t>(launch.smem_bytes) + 16, std::align_val_t{128}));
@@ -67,6 +81,7 @@ class Block {
   const emulated::Position& position() const { return position_; }
 
   void barrier();
+  void pair_barrier();
   void collect(const char* name, void* slot, void (*combine)(void* const*));
   bool check_global(const void* address, size_t num_bytes, bool is_store);
   bool check_shared(const void* address, size_t num_bytes, bool is_store);
@@ -79,11 +94,14 @@ class Block {
   Fiber& fiber() { return fibers_[static_cast<size_t>(position_.thread)]; }
   void yield() { swapcontext(&fiber().context, &scheduler_); }
   void touch(Touch& element, bool is_store);
+  Access own_access() const;
+  bool is_unordered(const Access& before) const;
 
   const Launch& launch_;
   const std::function<void(unsigned short*)>& kernel_;
   std::vector<Fiber> fibers_;
   std::vector<Warp> warps_;
+  std::vector<WarpPair> pairs_;
   std::vector<Touch> touches_;
   unsigned short* shared_ = nullptr;
   ucontext_t scheduler_ = {};
@@ -120,6 +138,9 @@ void Block::run(int x, int y, int z) {
   }
   for (Warp& warp : warps_) {
     warp = Warp{};
+  }
+  for (WarpPair& pair : pairs_) {
+    pair = WarpPair{};
   }
   for (Fiber& fiber : fibers_) {
     getcontext(&fiber.context);
@@ -166,6 +187,20 @@ void Block::barrier() {
   }
 }
 
+void Block::pair_barrier() {
+  WarpPair& pair = pairs_[static_cast<size_t>(position_.thread / kPairThreads)];
+  const int64_t epoch = pair.epoch;
+  ++num_steps_;
+  if (++pair.num_arrived == kPairThreads) {
+    pair.num_arrived = 0;
+    ++pair.epoch;
+    return;
+  }
+  while (pair.epoch == epoch) {
+    yield();
+  }
+}
+
 void Block::collect(const char* name, void* slot, void (*combine)(void* const*)) {
   Warp& warp = warps_[static_cast<size_t>(position_.thread / kLanes)];
   if (warp.num_arrived > 0 && std::strcmp(warp.name, name) != 0) {
@@ -206,22 +241,36 @@ bool Block::check_global(const void* address, size_t num_bytes, bool is_store) {
   return false;
 }
 
+Access Block::own_access() const {
+  const int pair = position_.thread / kPairThreads;
+  return {position_.thread, pair, epoch_, pairs_[static_cast<size_t>(pair)].epoch};
+}
+
+// Whether neither a barrier of the block nor one of this thread's pair lies in between.
+bool Block::is_unordered(const Access& before) const {
+  const Access self = own_access();
+  return before.epoch == self.epoch && before.thread != self.thread &&
+         !(before.pair == self.pair && before.pair_epoch < self.pair_epoch);
+}
+
 // Two threads, one of them writing, and no barrier between: a race.
 void Block::touch(Touch& element, bool is_store) {
-  const int self = position_.thread;
-  if (element.write_epoch == epoch_ && element.writer != self) {
+  if (is_unordered(element.write)) {
     report("race in shared memory: another thread wrote the element since the last barrier");
   }
-  if (is_store && element.read_epoch == epoch_ && element.reader != self) {
+  if (is_store && is_unordered(element.read)) {
     report("race in shared memory: another thread read the element since the last barrier");
   }
+  const Access self = own_access();
   if (is_store) {
-    element.writer = self;
-    element.write_epoch = epoch_;
-  } else {
-    const bool is_shared = element.read_epoch == epoch_ && element.reader != self;
-    element.reader = is_shared ? kSeveral : self;
-    element.read_epoch = epoch_;
+    element.write = self;
+    return;
+  }
+  const Access before = element.read;
+  element.read = self;
+  if (before.epoch == self.epoch && before.thread != self.thread) {
+    element.read.thread = kSeveral;
+    element.read.pair = before.pair == self.pair ? self.pair : kSeveral;
   }
 }
 
@@ -273,6 +322,7 @@ namespace emulated {
 
 const Position& position() { return running->position(); }
 void barrier() { running->barrier(); }
+void pair_barrier() { running->pair_barrier(); }
 void collect(const char* name, void* slot, void (*combine)(void* const*)) {
   running->collect(name, slot, combine);
 }

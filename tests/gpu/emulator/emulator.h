@@ -38,6 +38,8 @@ struct Position {
 const Position& position();
 
 void barrier();
+// Of the 64 threads of two neighbouring warps.
+void pair_barrier();
 
 // Waits until all 32 lanes of the warp have called this with the same `name`; the last one runs
 // `combine` over the slots of all lanes, in lane order.

@@ -57,6 +57,35 @@ TEST(Emulator, OverwritingWhatOthersRead_NeedsABarrier) {
   EXPECT_THAT(fault, HasSubstr("race"));
 }
 
+TEST(Emulator, BarrierOfTwoWarps_OrdersTheirAccessesAlone) {
+  for (const int distance : {32, 64}) {  // to the other warp of the pair, to the next pair
+    const std::string fault = run(128, [&](unsigned short* shared) {
+      const int thread = gpu::thread_in_block();
+      gpu::store_shared(shared + thread, static_cast<unsigned short>(thread));
+      gpu::warp_pair_barrier();
+      gpu::load_shared(shared + (thread ^ distance));
+      gpu::warp_pair_barrier();
+      gpu::store_shared(shared + thread, static_cast<unsigned short>(0));
+    });
+    if (distance == 32) {
+      EXPECT_EQ(fault, "");
+    } else {
+      EXPECT_THAT(fault, HasSubstr("race"));
+    }
+  }
+}
+
+TEST(Emulator, BarrierOfTwoWarps_DoesNotOrderTheNextOverwriting) {
+  const std::string fault = run(64, [](unsigned short* shared) {
+    const int thread = gpu::thread_in_block();
+    gpu::store_shared(shared + thread, static_cast<unsigned short>(thread));
+    gpu::warp_pair_barrier();
+    gpu::load_shared(shared + (thread ^ 32));
+    gpu::store_shared(shared + thread, static_cast<unsigned short>(0));
+  });
+  EXPECT_THAT(fault, HasSubstr("race"));
+}
+
 TEST(Emulator, AsyncCopy_ArrivesWhenAwaited) {
   alignas(16) const std::array<unsigned short, 256> source = {5};
   const std::vector<MemoryRange> memory = {{source.data(), sizeof(source), false}};

@@ -31,6 +31,7 @@ inline void block_barrier() { emulated::barrier(); }
 // Launches run one after the other.
 inline void let_next_kernel_begin() {}
 inline void await_earlier_kernels() {}
+inline void warp_pair_barrier() { emulated::pair_barrier(); }
 
 template <typename T>
 struct Shuffle {
@@ -68,7 +69,7 @@ inline bool any_lane(bool condition) {
 
 inline int warp_in_block() { return thread_in_block() / 32; }
 
-struct Piece {  // 16 bytes
+struct alignas(16) Piece {
   unsigned word[4];
 };
 
@@ -94,15 +95,27 @@ inline void store_global_piece(unsigned short* to, const Piece& piece) {
     std::memcpy(to, &piece, sizeof(Piece));
   }
 }
-template <typename T>
-void store_shared(T* to, std::type_identity_t<T> value) {
-  if (emulated::may_store_shared(to, sizeof(T))) {
-    *to = value;
+inline void add_global(float* to, float value) {
+  if (emulated::may_store_global(to, sizeof(float))) {
+    *to += value;
+  }
+}
+inline void add_global(float* to, const float (&values)[4]) {
+  if (emulated::may_store_global(to, sizeof(values))) {
+    for (int i = 0; i < 4; ++i) {
+      to[i] += values[i];
+    }
   }
 }
 template <typename T>
 T load_shared(const T* from) {
   return emulated::may_load_shared(from, sizeof(T)) ? *from : T{};
+}
+template <typename T>
+void store_shared(T* to, std::type_identity_t<T> value) {
+  if (emulated::may_store_shared(to, sizeof(T))) {
+    std::memcpy(to, &value, sizeof(T));
+  }
 }
 inline void store_shared_piece(unsigned short* to, const Piece& piece) {
   if (emulated::may_store_shared(to, sizeof(Piece))) {

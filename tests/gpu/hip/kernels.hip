@@ -1,5 +1,10 @@
 // Every kernel's text for AMD GPUs, header-free: that it compiles is the test.
 #include "attn_append.cuh"
+#include "attn_bwd_clear.cuh"
+#include "attn_bwd_convert.cuh"
+#include "attn_bwd_delta.cuh"
+#include "attn_bwd_dq_mma.cuh"
+#include "attn_bwd_mma.cuh"
 #include "attn_combine.cuh"
 #include "attn_decode_mma.cuh"
 #include "attn_fwd_mma.cuh"
@@ -34,3 +39,12 @@ REGARD_KERNEL(sage_quantize, SageParams, all, {.head_dim = 64, .value_dim = 64})
 REGARD_KERNEL(sage_fwd_mma, SageParams, e4m3,
               {.values = ValueRounding::e4m3, .head_dim = 32, .value_dim = 64, .block_q = 64, .block_k = 64,
                .has_limits = true, .has_softcap = true})
+REGARD_KERNEL(attn_bwd_clear, AttnBwdParams, plain, {.num_warps = 8})
+REGARD_KERNEL(attn_bwd_delta, AttnBwdParams, plain, {.head_dim = 64, .value_dim = 64})
+REGARD_KERNEL(attn_bwd_mma, AttnBwdParams, causal,
+              {.head_dim = 64, .value_dim = 64, .block_q = 32, .block_k = 64, .slice_q = 32,
+               .has_limits = true})
+REGARD_KERNEL(attn_bwd_dq_mma, AttnBwdParams, dropout,
+              {.element = Element::bf16, .head_dim = 64, .value_dim = 64, .block_q = 64,
+               .block_k = 32, .has_dropout = true, .is_deterministic = true})
+REGARD_KERNEL(attn_bwd_convert, AttnBwdParams, plain, {.head_dim = 64, .block_q = 32})
