@@ -11,9 +11,9 @@ namespace regard::gpu {
 namespace {
 
 // -v: registers, stack and spills into the log, which tests and reports read.
-std::vector<std::string> options_of(const CompileRequest& request) {
-  return {"--gpu-architecture=" + arch_of(request.compute_capability), "--std=c++20",
-          "-default-device", "--ptxas-options=-v"};
+std::vector<std::string> options_for(int compute_capability) {
+  return {"--gpu-architecture=" + arch_of(compute_capability), "--std=c++20", "-default-device",
+          "--ptxas-options=-v"};
 }
 
 // Destroyed at the end.
@@ -64,6 +64,32 @@ class NvrtcProgram {
   void* program_ = nullptr;
 };
 
+std::string key_of(const Nvrtc& nvrtc, int compute_capability, const std::string& source,
+                   const std::string& programs) {
+  std::string key = "NVRTC " + std::to_string(nvrtc.major) + "." + std::to_string(nvrtc.minor);
+  for (const std::string& option : options_for(compute_capability)) {
+    key += " " + option;
+  }
+  key += "\n" + source + "\n" + programs;
+  for (const KernelText& text : kernel_texts()) {
+    key += std::string("\n--- ") + text.name + "\n" + text.text;
+  }
+  return key;
+}
+
+// `name` is for the message of a text that does not compile.
+CompiledKernel compile_source(const Nvrtc& nvrtc, int compute_capability, const std::string& source,
+                              const std::string& programs, const std::string& name) {
+  NvrtcProgram program(nvrtc, source, programs);
+  const int result = program.compile(options_for(compute_capability));
+  const std::string log = program.log();
+  if (result != 0) {
+    throw Error(ErrorCode::internal, name + " does not compile for " + arch_of(compute_capability) +
+                                         ": " + nvrtc.get_error_string(result) + "\n" + log);
+  }
+  return {.cubin = program.cubin(), .log = log};
+}
+
 }  // namespace
 
 std::string arch_of(int compute_capability) {
@@ -83,28 +109,12 @@ std::string generated_source(const CompileRequest& request) {
 }
 
 std::string cache_key(const Nvrtc& nvrtc, const CompileRequest& request) {
-  std::string key = "NVRTC " + std::to_string(nvrtc.major) + "." + std::to_string(nvrtc.minor);
-  for (const std::string& option : options_of(request)) {
-    key += " " + option;
-  }
-  key += "\n" + generated_source(request) + "\n" + request.programs;
-  for (const KernelText& text : kernel_texts()) {
-    key += std::string("\n--- ") + text.name + "\n" + text.text;
-  }
-  return key;
+  return key_of(nvrtc, request.compute_capability, generated_source(request), request.programs);
 }
 
 CompiledKernel compile(const Nvrtc& nvrtc, const CompileRequest& request) {
-  NvrtcProgram program(nvrtc, generated_source(request), request.programs);
-  const int result = program.compile(options_of(request));
-  const std::string log = program.log();
-  if (result != 0) {
-    throw Error(ErrorCode::internal, describe(request.stem.c_str(), request.config) +
-                                         " does not compile for " +
-                                         arch_of(request.compute_capability) + ": " +
-                                         nvrtc.get_error_string(result) + "\n" + log);
-  }
-  return {.cubin = program.cubin(), .log = log};
+  return compile_source(nvrtc, request.compute_capability, generated_source(request),
+                        request.programs, describe(request.stem.c_str(), request.config));
 }
 
 CompiledKernel compile_cached(const Nvrtc& nvrtc, const KernelCache& cache,
@@ -114,6 +124,17 @@ CompiledKernel compile_cached(const Nvrtc& nvrtc, const KernelCache& cache,
     return *std::move(found);
   }
   CompiledKernel kernel = compile(nvrtc, request);
+  cache.store(key, kernel);
+  return kernel;
+}
+
+CompiledKernel compile_text_cached(const Nvrtc& nvrtc, const KernelCache& cache,
+                                   const std::string& source, int compute_capability) {
+  const std::string key = key_of(nvrtc, compute_capability, source, "");
+  if (auto found = cache.find(key)) {
+    return *std::move(found);
+  }
+  CompiledKernel kernel = compile_source(nvrtc, compute_capability, source, "", "a caller's text");
   cache.store(key, kernel);
   return kernel;
 }

@@ -35,6 +35,11 @@ CompiledKernel compile(const Nvrtc& nvrtc, const CompileRequest& request);
 CompiledKernel compile_cached(const Nvrtc& nvrtc, const KernelCache& cache,
                               const CompileRequest& request);
 
+// Any text that may include the embedded ones, through `cache`; the entry points are its own.
+// Throws Error(internal) with the compiler's log.
+CompiledKernel compile_text_cached(const Nvrtc& nvrtc, const KernelCache& cache,
+                                   const std::string& source, int compute_capability);
+
 // Everything that decides what compile() makes.
 std::string cache_key(const Nvrtc& nvrtc, const CompileRequest& request);
 
