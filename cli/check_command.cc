@@ -4,6 +4,7 @@
 
 #include "cli/command_line.h"
 #include "tune/error.h"
+#include "tune/train/session.h"
 
 namespace cli {
 namespace {
@@ -39,8 +40,8 @@ void expect_kind(const regard::Machine& machine, regard::DeviceKind kind, const 
 regard::Machine described_machine(const MachineOptions& options) {
   regard::Machine machine;
   try {
-    machine = options.name.empty() ? regard::detect_cpu_machine()
-                                   : regard::describe_machine(options.name);
+    machine =
+        options.name.empty() ? tune::training_machine() : regard::describe_machine(options.name);
   } catch (const std::exception& error) {
     throw tune::UsageError(std::string("--machine: ") + error.what());
   }

@@ -7,6 +7,7 @@
 #include "cli/arguments.h"
 #include "tune/config/schema.h"
 #include "tune/error.h"
+#include "tune/train/session.h"
 
 namespace cli {
 
@@ -84,7 +85,7 @@ void print_findings(const std::vector<tune::Finding>& findings, const std::strin
 
 tune::Config CommandLine::checked_config(tune::Purpose purpose) const {
   tune::CheckResult result =
-      tune::check_file(file_, check_options(regard::detect_cpu_machine(), purpose));
+      tune::check_file(file_, check_options(tune::training_machine(), purpose));
   if (purpose != tune::Purpose::train) {
     std::erase_if(result.findings,
                   [](const tune::Finding& f) { return f.severity == tune::Severity::set; });

@@ -28,9 +28,9 @@ class CommandLine {
   // What the file is checked with: the overrides, and the options they may be misspellings of.
   tune::CheckOptions check_options(regard::Machine machine, tune::Purpose purpose) const;
 
-  // Checks the file for this computer's CPU, which is what computes in this version whatever GPU is
-  // beside it; prints findings to stderr (values that rules set only to train, where they matter)
-  // and returns the configuration. Throws tune::UsageError when a finding is an error.
+  // Checks the file for what computes here (tune::training_machine()); prints findings to stderr
+  // (values that rules set only to train, where they matter) and returns the configuration. Throws
+  // tune::UsageError when a finding is an error.
   tune::Config checked_config(tune::Purpose purpose) const;
 
  private:

@@ -7,15 +7,18 @@
 #include "cli/command_line.h"
 #include "regard/attention.h"
 #include "tune/config/version_text.h"
+#include "tune/train/session.h"
 
 namespace cli {
 namespace {
 
-// This version computes on the CPU; a GPU beside it is shown, and judges nothing.
+// A GPU is shown also where this program cannot use it; modules are judged for what computes.
 struct Computer {
   regard::Machine cpu = regard::detect_cpu_machine();
   regard::Machine device = regard::detect_machine();  // the GPU where there is one, else the CPU
   bool has_gpu() const { return device.kind != regard::DeviceKind::cpu; }
+  bool uses_gpu() const { return tune::training_machine().kind != regard::DeviceKind::cpu; }
+  const regard::Machine& computing() const { return uses_gpu() ? device : cpu; }
 };
 
 struct ModuleVerdict {
@@ -62,12 +65,13 @@ nlohmann::json gpu_json(const Computer& computer) {
           {"cuda", tune::version_text(gpu.cuda)},
           {"rocm", tune::version_text(gpu.rocm)},
           {"memory_bytes", gpu.memory_bytes},
-          {"used", false}};
+          {"used", computer.uses_gpu()}};
 }
 
 void print_json(const Computer& computer, const std::vector<ModuleVerdict>& verdicts) {
   const regard::Machine& cpu = computer.cpu;
   nlohmann::json json = {{"version", regard::version()},
+                         {"computes_on", kind_name(computer.computing().kind)},
                          {"machine",
                           {{"kind", kind_name(cpu.kind)},
                            {"device", cpu.device_name},
@@ -95,18 +99,19 @@ std::string gpu_text(const Computer& computer) {
   return gpu.device_name +
          (is_nvidia ? ", CUDA (NVRTC) " + tune::version_text(gpu.cuda)
                     : ", ROCm " + tune::version_text(gpu.rocm)) +
-         "; not used: this version computes on the CPU";
+         (computer.uses_gpu() ? "; trains here"
+                              : "; not used: this program was built with a LibTorch without CUDA");
 }
 
 void print_text(const Computer& computer, const std::vector<ModuleVerdict>& verdicts) {
   const regard::Machine& cpu = computer.cpu;
+  const bool has_bf16 = computer.computing().has_bf16_matrix();
   std::cout << "Regard " << regard::version() << "\n\n"
             << "  CPU      " << cpu.device_name << "\n"
             << "  threads  " << cpu.num_threads << ", SIMD " << regard::active_target() << "\n"
             << "  memory   " << (cpu.memory_bytes >> 30) << " GiB\n"
             << "  bf16     "
-            << (cpu.has_bf16_matrix() ? "in hardware; `bf16: auto` uses it"
-                                      : "no; `bf16: auto` trains in fp32")
+            << (has_bf16 ? "in hardware; `bf16: auto` uses it" : "no; `bf16: auto` trains in fp32")
             << "\n  GPU      " << gpu_text(computer) << "\n\nAttention modules on this machine:\n";
   for (const ModuleVerdict& verdict : verdicts) {
     const std::string name(verdict.info->name);
@@ -126,7 +131,7 @@ int doctor_command(const Words& words) {
   line.app().add_flag("--json", as_json, "print everything as JSON");
   if (!line.parse(words)) return 0;
   const Computer computer;
-  const std::vector<ModuleVerdict> verdicts = judge_modules(computer.cpu);
+  const std::vector<ModuleVerdict> verdicts = judge_modules(computer.computing());
   as_json ? print_json(computer, verdicts) : print_text(computer, verdicts);
   return 0;
 }

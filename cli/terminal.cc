@@ -93,6 +93,12 @@ void TrainPrinter::started(const tune::RunShape& shape) {
   std::fflush(stdout);
 }
 
+// The largest so far, of a GPU; main memory is rarely what runs out first.
+static std::string memory_text(const tune::StepRecord& r) {
+  if (r.reserved_memory_bytes == 0) return "";
+  return printed("  %.1f GiB", static_cast<double>(r.peak_memory_bytes) / (1 << 30));
+}
+
 void TrainPrinter::stepped(const tune::StepRecord& r) {
   if (num_steps_++ == 0) first_loss_ = r.loss;
   last_loss_ = r.loss;
@@ -100,9 +106,9 @@ void TrainPrinter::stepped(const tune::StepRecord& r) {
                          r.step == 1 || r.step == shape_.num_steps;
   if (!is_logged) return;
   const int width = static_cast<int>(std::to_string(shape_.num_steps).size());
-  std::printf("step %*lld/%lld  loss %.4f  lr %.2e  grad %.3f  %6.0f tokens/s  %s left\n", width,
+  std::printf("step %*lld/%lld  loss %.4f  lr %.2e  grad %.3f  %6.0f tokens/s%s  %s left\n", width,
               static_cast<long long>(r.step), static_cast<long long>(shape_.num_steps), r.loss,
-              r.learning_rate, r.grad_norm, r.tokens_per_second,
+              r.learning_rate, r.grad_norm, r.tokens_per_second, memory_text(r).c_str(),
               duration_text(r.seconds_left).c_str());
   std::fflush(stdout);
 }

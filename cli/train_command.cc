@@ -26,9 +26,16 @@ void on_interrupt(int signal_number) {
 }
 
 void print_heading(const tune::Config& config) {
-  std::printf("Regard %s on %s (%d threads, %s)\n\n", std::string(regard::version()).c_str(),
-              regard::detect_cpu_machine().device_name.c_str(), regard::num_threads(),
-              std::string(regard::active_target()).c_str());
+  const regard::Machine machine = tune::training_machine();
+  std::printf("Regard %s on %s (", std::string(regard::version()).c_str(),
+              machine.device_name.c_str());
+  if (machine.kind == regard::DeviceKind::cpu) {
+    std::printf("%d threads, %s)\n\n", regard::num_threads(),
+                std::string(regard::active_target()).c_str());
+  } else {
+    std::printf("sm_%d, %lld GiB)\n\n", machine.compute_capability,
+                static_cast<long long>(machine.memory_bytes >> 30));
+  }
   std::printf("  attention  %s, %s\n",
               std::string(regard::module_info(config.attention).name).c_str(),
               config.uses_bf16() ? "bf16" : "fp32");

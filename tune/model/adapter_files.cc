@@ -93,8 +93,9 @@ void read_into(const TensorFile& file, const std::string& name, Parameter& param
     throw Error(file.path() + ": tensor '" + name + "' is " + shape_text(stored->shape) +
                 ", the model needs " + shape_text(parameter.shape));
   }
-  const torch::Tensor values = parameter.master.detach();
+  const torch::Tensor values = torch::empty(parameter.shape, torch::kFloat32);
   dequantize(*stored, 0, {values.data_ptr<float>(), static_cast<size_t>(values.numel())});
+  parameter.master.detach().copy_(values);
   parameter.refresh();
 }
 
@@ -106,9 +107,11 @@ void save_adapter_files(Decoder& decoder, const ModelOptions& options, const std
     throw Error("save_adapter: the model was trained in full and has no adapter");
   }
   std::filesystem::create_directories(folder);
+  std::vector<torch::Tensor> masters;  // keeps the bytes alive until they are written
   std::vector<TensorToWrite> tensors;
   for (const auto& [name, parameter] : adapter_tensors(decoder, options)) {
-    const torch::Tensor& master = parameter->master;
+    masters.push_back(parameter->master.detach().to(torch::kCPU));
+    const torch::Tensor& master = masters.back();
     tensors.push_back({name,
                        StoredType::f32,
                        parameter->shape,

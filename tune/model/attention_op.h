@@ -15,8 +15,10 @@ namespace tune::ops {
 
 // What all layers of one forward share about its tokens.
 struct SequenceLayout {
-  torch::Tensor document_offsets;  // i32 [documents + 1]: first 0, last = tokens
-  torch::Tensor cos, sin;          // f32 [tokens, head_dim / 2]
+  // i32 [documents + 1]: first 0, last = tokens. In main memory; for tensors on a GPU in pinned
+  // memory, which it reads too, so that it must live until the work is done.
+  torch::Tensor document_offsets;
+  torch::Tensor cos, sin;  // f32 [tokens, head_dim / 2], on the device of q
 };
 
 // What all layers of a model share about the module of the configuration.
@@ -33,11 +35,6 @@ struct AttentionShape {
   std::optional<int64_t> window;  // keys besides the query's own are window - 1
 };
 
-// The engine's options for one call over `documents`, whose query 0 stands at position
-// `first_query` of its sequence.
-regard::AttentionOptions engine_options(const AttentionShape& shape,
-                                        const regard::Documents& documents, int64_t first_query);
-
 // q [tokens, Hq*D], k and v [tokens, Hkv*D], before rotation; returns [tokens, Hq*D]. Causal inside
 // each document. The engine reads the tensors where they lie, as [1, tokens, heads, D]; kept for
 // the backward are rotated q and k, v, the output and the log-sum-exp, never tokens x tokens
@@ -46,8 +43,10 @@ torch::Tensor rotary_attention(const torch::Tensor& q, const torch::Tensor& k,
                                const torch::Tensor& v, const AttentionShape& shape,
                                const SequenceLayout& layout);
 
-// [tokens, heads*D] as the engine's view [1, tokens, heads, D].
-regard::View heads_view(const torch::Tensor& tensor, int64_t heads, int64_t head_dim);
+// The forward of new queries, which are the last of the sequence, over all keys so far (rotated
+// already): q [queries, Hq*D], k and v [keys, Hkv*D].
+torch::Tensor attention_to_cache(const torch::Tensor& q, const torch::Tensor& k,
+                                 const torch::Tensor& v, const AttentionShape& shape);
 
 // Rotated copy; sign -1 turns back.
 torch::Tensor rotated(const torch::Tensor& x, const SequenceLayout& layout, int64_t head_dim,

@@ -17,8 +17,9 @@ struct LossTargets {
 };
 
 // Position i predicts labels[i + 1] where both lie in one document; ignored labels are left out.
-// Throws tune::Error for a label outside [0, vocab_size).
-LossTargets loss_targets(const Batch& batch, int64_t vocab_size);
+// The tensors lie on `device`. Throws tune::Error for a label outside [0, vocab_size).
+LossTargets loss_targets(const Batch& batch, int64_t vocab_size,
+                         const torch::Device& device = torch::kCPU);
 
 // Sum over the targets of -log softmax(hidden W^T)[id], f32 scalar. hidden [tokens, width]; W
 // [vocab, width] (the output layer or the tied embedding). Chunks of tokens go through product,

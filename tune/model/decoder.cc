@@ -5,6 +5,7 @@
 
 #include "tune/error.h"
 #include "tune/model/checkpoint.h"
+#include "tune/model/device.h"
 #include "tune/model/rms_norm.h"
 #include "tune/model/rope.h"
 #include "tune/model/swiglu.h"
@@ -27,7 +28,8 @@ class Embed : public torch::autograd::Function<Embed> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const torch::Tensor ids = ctx->get_saved_variables()[0];
     const torch::Tensor d_weight =
-        torch::zeros({ctx->saved_data["vocab"].toInt(), grads[0].size(1)}, torch::kFloat32);
+        torch::zeros({ctx->saved_data["vocab"].toInt(), grads[0].size(1)},
+                     grads[0].options().dtype(torch::kFloat32));
     d_weight.index_add_(0, ids, grads[0].to(torch::kFloat32));
     return {d_weight, torch::Tensor(), torch::Tensor()};
   }
@@ -88,33 +90,31 @@ void check_ids(std::span<const int32_t> ids, int64_t vocab_size) {
 }
 
 torch::Tensor embed(const Parameter& embedding, std::span<const int32_t> ids) {
-  const torch::Tensor index = torch::empty({static_cast<int64_t>(ids.size())}, torch::kInt64);
-  std::copy(ids.begin(), ids.end(), index.data_ptr<int64_t>());
+  const torch::Tensor index = on_device(ids, torch::kInt64, embedding.value.device());
   if (embedding.is_trained()) return Embed::apply(embedding.master, embedding.value, index);
   return embedding.value.index_select(0, index);
 }
 
 ops::SequenceLayout sequence_layout(const ModelConfig& config,
                                     const std::vector<int32_t>& position_ids,
-                                    const std::vector<int32_t>& document_offsets) {
+                                    const std::vector<int32_t>& document_offsets,
+                                    const torch::Device& device) {
   ops::SequenceLayout layout;
-  const auto tokens = static_cast<int64_t>(position_ids.size());
-  layout.document_offsets =
-      torch::empty({static_cast<int64_t>(document_offsets.size())}, torch::kInt32);
+  layout.document_offsets = torch::empty({static_cast<int64_t>(document_offsets.size())},
+                                         shared_memory_options(device, torch::kInt32));
   std::copy(document_offsets.begin(), document_offsets.end(),
             layout.document_offsets.data_ptr<int32_t>());
-  layout.cos = torch::empty({tokens, config.head_dim / 2}, torch::kFloat32);
-  layout.sin = torch::empty_like(layout.cos);
-  rotary_angles(position_ids, inverse_frequencies(config.rope, config.head_dim),
-                layout.cos.data_ptr<float>(), layout.sin.data_ptr<float>());
+  const RotaryAngles angles =
+      rotary_angles(position_ids, inverse_frequencies(config.rope, config.head_dim), device);
+  layout.cos = angles.cos;
+  layout.sin = angles.sin;
   return layout;
 }
 
 torch::Tensor hidden_states(const Decoder& decoder, const Batch& batch,
-                            const ForwardOptions& options) {
+                            const ops::SequenceLayout& layout, const ForwardOptions& options) {
   const ModelConfig& config = decoder.config;
   check_ids(batch.input_ids, config.vocab_size);
-  const auto layout = sequence_layout(config, batch.position_ids, batch.document_offsets);
   Residual state{embed(decoder.embedding, batch.input_ids), {}};
   const bool recomputes = options.gradient_checkpointing && torch::GradMode::is_enabled();
   const auto run = recomputes ? run_layer_checkpointed : run_layer;

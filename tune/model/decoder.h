@@ -31,6 +31,8 @@ struct Decoder {
   Parameter final_norm;
   Parameter lm_head;  // [vocab, hidden]; without a name when tied to the embedding
 
+  // Where the weights lie.
+  torch::Device device() const { return embedding.value.device(); }
   // The matrix that turns hidden states into logits.
   const Parameter& output_weight() const { return lm_head.name.empty() ? embedding : lm_head; }
   // Every parameter under its Hugging Face name, adapters not counted, in order of the layers; with
@@ -64,12 +66,13 @@ Residual run_layer(const DecoderLayer& layer, const Residual& in, const ModelCon
 // The layout of a batch's tokens for all layers: document bounds and rotary angles.
 ops::SequenceLayout sequence_layout(const ModelConfig& config,
                                     const std::vector<int32_t>& position_ids,
-                                    const std::vector<int32_t>& document_offsets);
+                                    const std::vector<int32_t>& document_offsets,
+                                    const torch::Device& device);
 
 // Hidden states after the last norm, [tokens, hidden]. Throws tune::Error for an id outside the
 // vocabulary.
 torch::Tensor hidden_states(const Decoder& decoder, const Batch& batch,
-                            const ForwardOptions& options);
+                            const ops::SequenceLayout& layout, const ForwardOptions& options);
 
 // Rows of the embedding, [ids.size(), hidden].
 torch::Tensor embed(const Parameter& embedding, std::span<const int32_t> ids);

@@ -5,6 +5,7 @@
 #include "tune/model/adapter_files.h"
 #include "tune/model/chunked_loss.h"
 #include "tune/model/decoder.h"
+#include "tune/model/device.h"
 #include "tune/model/kv_cache.h"
 #include "tune/model/language_model.h"
 #include "tune/model/lora.h"
@@ -19,7 +20,7 @@ class DecoderModel final : public LanguageModel {
   DecoderModel(Decoder decoder, const ModelOptions& options)
       : decoder_(std::move(decoder)), options_(options) {
     if (options.attention == regard::Module::flex_attention && !options.flex.is_empty()) {
-      programs_.emplace(options.flex, decoder_.config.num_attention_heads);
+      programs_.emplace(options.flex, decoder_.config.num_attention_heads, options.device);
     }
   }
 
@@ -28,16 +29,17 @@ class DecoderModel final : public LanguageModel {
   const ModelOptions& options() const override { return options_; }
 
   torch::Tensor loss_sum(const Batch& batch) override {
-    const auto targets = ops::loss_targets(batch, decoder_.config.vocab_size);
-    const torch::Tensor hidden = hidden_states(decoder_, batch, forward_options());
+    const auto targets = ops::loss_targets(batch, decoder_.config.vocab_size, decoder_.device());
+    const torch::Tensor hidden = hidden_of(batch);
     return ops::chunked_cross_entropy(hidden, decoder_.output_weight(), targets);
   }
 
   torch::Tensor logits(const Batch& batch) override {
     const torch::NoGradGuard no_gradients;
-    const torch::Tensor hidden = hidden_states(decoder_, batch, forward_options());
+    const torch::Tensor hidden = hidden_of(batch);
     return torch::mm(hidden, decoder_.output_weight().value.t())
         .to(torch::kFloat32)
+        .to(torch::kCPU)
         .view({batch.num_rows, batch.row_length, -1});
   }
 
@@ -69,7 +71,9 @@ class DecoderModel final : public LanguageModel {
   }
 
   std::shared_ptr<KvCache> new_cache(int64_t max_tokens) override {
-    return std::make_shared<KvCache>(decoder_.config, options_.compute_dtype, max_tokens);
+    return std::make_shared<KvCache>(
+        decoder_.config,
+        torch::TensorOptions().dtype(options_.compute_dtype).device(options_.device), max_tokens);
   }
 
   torch::Tensor next_logits(std::span<const int32_t> ids, KvCache& cache) override {
@@ -92,6 +96,14 @@ class DecoderModel final : public LanguageModel {
   }
 
  private:
+  torch::Tensor hidden_of(const Batch& batch) {
+    keep_until_done(last_offsets_, decoder_.device());
+    const ops::SequenceLayout layout = sequence_layout(decoder_.config, batch.position_ids,
+                                                       batch.document_offsets, decoder_.device());
+    last_offsets_ = layout.document_offsets;
+    return hidden_states(decoder_, batch, layout, forward_options());
+  }
+
   ForwardOptions forward_options() const {
     ForwardOptions forward;
     forward.attention.module = options_.attention;
@@ -122,6 +134,7 @@ class DecoderModel final : public LanguageModel {
   ModelOptions options_;
   std::optional<FlexPrograms> programs_;
   ops::DropoutState dropout_;
+  torch::Tensor last_offsets_;  // which the GPU may still be reading
 };
 
 void check_options(const ModelOptions& options) {

@@ -95,10 +95,11 @@ std::vector<float> alibi_slopes(int64_t num_heads) {
   return slopes;
 }
 
-FlexPrograms::FlexPrograms(const FlexOptions& options, int64_t num_heads)
+FlexPrograms::FlexPrograms(const FlexOptions& options, int64_t num_heads,
+                           const torch::Device& device)
     : sources_(options.tensors) {
   for (const FlexTensorSource& source : sources_) {
-    tensors_.push_back(load_tensor(source, num_heads));
+    tensors_.push_back(load_tensor(source, num_heads).to(device));
     trained_index_.push_back(source.is_trained ? static_cast<int64_t>(trained_.size()) : -1);
     if (!source.is_trained) continue;
     Parameter parameter;
@@ -196,13 +197,15 @@ std::vector<float*> FlexPrograms::gradient_places(float* flat) const {
 
 void FlexPrograms::save(const std::string& folder) const {
   if (trained_.empty()) return;
+  std::vector<torch::Tensor> masters;  // keeps the bytes alive until they are written
   std::vector<TensorToWrite> tensors;
   for (const Parameter& parameter : trained_) {
+    masters.push_back(parameter.master.detach().to(torch::kCPU));
     tensors.push_back(
         {parameter.name.substr(parameter.name.find('.') + 1),
          StoredType::f32,
          parameter.shape,
-         {static_cast<const std::byte*>(parameter.master.data_ptr()), parameter.master.nbytes()}});
+         {static_cast<const std::byte*>(masters.back().data_ptr()), masters.back().nbytes()}});
   }
   write_safetensors((std::filesystem::path(folder) / kFlexTensorsFile).string(), tensors);
 }

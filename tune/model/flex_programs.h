@@ -38,7 +38,9 @@ class FlexPrograms {
   // Compiles the texts and loads the tensors. Throws tune::UsageError for a text that is no program
   // (with the position), a missing file or tensor, and a trained tensor that the score program does
   // not read or that is not real.
-  FlexPrograms(const FlexOptions& options, int64_t num_heads);
+  // The tensors lie on `device`.
+  FlexPrograms(const FlexOptions& options, int64_t num_heads,
+               const torch::Device& device = torch::kCPU);
 
   // Sets the programs of one call; query 0 of the call stands at `first_query`.
   void bind(int64_t first_query, regard::AttentionOptions& options) const;

@@ -1,6 +1,5 @@
 #include "tune/model/kv_cache.h"
 
-#include "regard/attention.h"
 #include "tune/error.h"
 #include "tune/model/rms_norm.h"
 
@@ -16,31 +15,20 @@ torch::Tensor attend_cached(const ForwardOptions& options, const ModelConfig& co
   const torch::Tensor q = ops::rotated(q_in, layout, head_dim, 1.0f);
   cache.k[index].narrow(0, cache.length, count).copy_(ops::rotated(k_in, layout, head_dim, 1.0f));
   cache.v[index].narrow(0, cache.length, count).copy_(v_in);
-  const torch::Tensor k = cache.k[index].narrow(0, 0, total),
-                      v = cache.v[index].narrow(0, 0, total);
-  const torch::Tensor o = torch::empty_like(q);
   const ops::AttentionShape shape{options.attention, config.num_attention_heads,
                                   config.num_key_value_heads, head_dim, layer.window};
-  regard::Problem problem =
-      regard::lower(shape.choice.module, ops::heads_view(q, config.num_attention_heads, head_dim),
-                    ops::heads_view(k, config.num_key_value_heads, head_dim),
-                    ops::heads_view(v, config.num_key_value_heads, head_dim),
-                    ops::engine_options(shape, {}, cache.length));
-  // The new queries are the last of the sequence, whatever a module assumes of Sq != Sk.
-  if (problem.causal != regard::Causal::none) problem.causal = regard::Causal::lower_right;
-  regard::attention_forward(problem, {ops::heads_view(o, config.num_attention_heads, head_dim), {}},
-                            regard::backend_of(shape.choice.module, problem));
-  return o;
+  return ops::attention_to_cache(q, cache.k[index].narrow(0, 0, total),
+                                 cache.v[index].narrow(0, 0, total), shape);
 }
 
 }  // namespace
 
-KvCache::KvCache(const ModelConfig& config, torch::Dtype dtype, int64_t max_tokens)
+KvCache::KvCache(const ModelConfig& config, const torch::TensorOptions& options, int64_t max_tokens)
     : capacity(max_tokens) {
   const int64_t width = config.num_key_value_heads * config.head_dim;
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    k.push_back(torch::empty({max_tokens, width}, dtype));
-    v.push_back(torch::empty({max_tokens, width}, dtype));
+    k.push_back(torch::empty({max_tokens, width}, options));
+    v.push_back(torch::empty({max_tokens, width}, options));
   }
 }
 
@@ -56,7 +44,8 @@ torch::Tensor decode(const Decoder& decoder, const ForwardOptions& options,
   }
   std::vector<int32_t> positions;
   for (int64_t i = 0; i < count; ++i) positions.push_back(static_cast<int32_t>(cache.length + i));
-  const auto layout = sequence_layout(config, positions, {0, static_cast<int32_t>(count)});
+  const auto layout =
+      sequence_layout(config, positions, {0, static_cast<int32_t>(count)}, decoder.device());
   check_ids(ids, config.vocab_size);
   Residual state{embed(decoder.embedding, ids), {}};
   for (size_t i = 0; i < decoder.layers.size(); ++i) {
@@ -71,7 +60,10 @@ torch::Tensor decode(const Decoder& decoder, const ForwardOptions& options,
   const torch::Tensor hidden =
       ops::add_rms_norm(last(state.h), last(state.delta), decoder.final_norm, config.rms_norm_eps)
           .normed;
-  return torch::mm(hidden, decoder.output_weight().value.t()).view({-1}).to(torch::kFloat32);
+  return torch::mm(hidden, decoder.output_weight().value.t())
+      .view({-1})
+      .to(torch::kFloat32)
+      .to(torch::kCPU);
 }
 
 }  // namespace tune

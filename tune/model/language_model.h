@@ -26,6 +26,7 @@ struct ModelOptions {
   FlexOptions flex;          // flex_attention's programs
   torch::Dtype compute_dtype =
       torch::kFloat32;  // kBFloat16: matrix products and activations; norms and loss stay f32
+  torch::Device device = torch::kCPU;  // where weights and activations lie
   bool gradient_checkpointing = false;
   AdapterKind adapter = AdapterKind::none;
   bool load_in_4bit = false;  // frozen base weights as NF4 with double quantisation
@@ -73,7 +74,7 @@ class LanguageModel {
   // the number of labels of the whole optimizer step. Logits never exist for more than a chunk of
   // tokens at a time.
   virtual torch::Tensor loss_sum(const Batch& batch) = 0;
-  // [num_rows, row_length, vocab] f32, without gradient: for tests and comparisons.
+  // [num_rows, row_length, vocab] f32 in main memory, without gradient: for tests and comparisons.
   virtual torch::Tensor logits(const Batch& batch) = 0;
 
   // Training draws dropout masks from this counter; set before every micro-batch, so that a resumed
@@ -86,8 +87,8 @@ class LanguageModel {
   // After the optimizer changed f32 masters: refreshes what was derived from them (bf16 copies).
   virtual void parameters_changed() = 0;
 
-  // Generation: logits [vocab] f32 of the token that follows `ids`, which are appended to the
-  // cache.
+  // Generation: logits [vocab] f32 in main memory of the token that follows `ids`, which are
+  // appended to the cache.
   virtual std::shared_ptr<KvCache> new_cache(int64_t max_tokens) = 0;
   virtual torch::Tensor next_logits(std::span<const int32_t> ids, KvCache& cache) = 0;
 

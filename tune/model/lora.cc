@@ -78,8 +78,9 @@ void attach(Linear& layer, const ModelOptions& options, uint64_t stream) {
   const torch::Tensor a = torch::empty(lora.a.shape, torch::kFloat32);
   fill_uniform({a.data_ptr<float>(), static_cast<size_t>(a.numel())},
                1.0 / std::sqrt(static_cast<double>(layer.in)), options.seed, lora.a.name);
-  lora.a.train(a, options.compute_dtype);
-  lora.b.train(torch::zeros(lora.b.shape, torch::kFloat32), options.compute_dtype);
+  lora.a.train(a.to(options.device), options.compute_dtype);
+  const auto b = torch::TensorOptions().dtype(torch::kFloat32).device(options.device);
+  lora.b.train(torch::zeros(lora.b.shape, b), options.compute_dtype);
 }
 
 }  // namespace

@@ -53,7 +53,7 @@ void write_shard(const Shard& shard, const std::string& path, torch::Dtype dtype
   for (const Item& item : shard) {
     const torch::Tensor full =
         item.linear != nullptr ? merged_weight(*item.linear) : item.parameter->as_f32();
-    values.push_back(full.to(dtype).contiguous());
+    values.push_back(full.to(dtype).to(torch::kCPU).contiguous());
     tensors.push_back(
         {item.parameter->name,
          stored_type(dtype),

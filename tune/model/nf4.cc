@@ -7,6 +7,9 @@
 #include <cmath>
 #include <vector>
 
+#include "tune/model/device_rows.h"
+#include "tune/model/gpu_rows.h"
+
 namespace tune {
 namespace {
 
@@ -112,6 +115,23 @@ void expand_blocks(const Nf4Weight& weight, T* out, int64_t first_block, int64_t
 
 }  // namespace
 
+torch::Tensor nf4_tables(const torch::Device& device) {
+  const torch::Tensor host =
+      torch::empty({static_cast<int64_t>(kLevels.size() + dynamic_code().size())}, torch::kFloat32);
+  auto* to = std::copy(kLevels.begin(), kLevels.end(), host.data_ptr<float>());
+  std::copy(dynamic_code().begin(), dynamic_code().end(), to);
+  return host.to(device);
+}
+
+Nf4Weight Nf4Weight::to(const torch::Device& device) const {
+  Nf4Weight result = *this;
+  result.codes = codes.to(device);
+  result.maxima = maxima.to(device);
+  result.nested_scales = nested_scales.to(device);
+  if (!device.is_cpu()) result.tables = nf4_tables(device);
+  return result;
+}
+
 int64_t Nf4Weight::num_bytes() const {
   return codes.numel() + maxima.numel() + 4 * nested_scales.numel() + 4;
 }
@@ -142,6 +162,10 @@ Nf4Weight quantize_nf4(const torch::Tensor& weight) {
 }
 
 torch::Tensor dequantize_nf4(const Nf4Weight& weight, torch::Dtype dtype) {
+  if (!weight.codes.device().is_cpu()) {
+    return ops::gpu::has_row_kernels() ? ops::gpu::expand_nf4(weight, dtype)
+                                       : ops::device::expand_nf4(weight, dtype);
+  }
   const torch::Tensor result = torch::empty({weight.rows, weight.columns}, dtype);
   at::parallel_for(0, weight.maxima.numel(), 256, [&](int64_t first, int64_t last) {
     if (dtype == torch::kBFloat16) {

@@ -15,11 +15,17 @@ struct Nf4Weight {
   torch::Tensor codes;          // u8 [ceil(rows * columns / 2)], first value in the high nibble
   torch::Tensor maxima;         // u8 [blocks], index into the 8-bit dynamic code
   torch::Tensor nested_scales;  // f32 [ceil(blocks / 256)]
+  torch::Tensor tables;         // on a GPU: f32, the 16 levels, then the 8-bit code's 256 values
   float offset = 0.0f;          // mean of the maxima, taken off before they are quantised
 
+  // The same weight on `device`.
+  Nf4Weight to(const torch::Device& device) const;
   bool defined() const { return codes.defined(); }
   int64_t num_bytes() const;
 };
+
+// The 16 levels and the 256 values of the 8-bit code, f32 [272] on `device`.
+torch::Tensor nf4_tables(const torch::Device& device);
 
 // `weight`: f32 [rows, columns], contiguous.
 Nf4Weight quantize_nf4(const torch::Tensor& weight);

@@ -21,7 +21,7 @@ struct Parameter {
     return count;
   }
 
-  // Takes an f32 tensor as frozen weight in `dtype`.
+  // Takes an f32 tensor as frozen weight in `dtype`, on the device where it lies.
   void freeze(const torch::Tensor& weight, torch::Dtype dtype) { value = weight.to(dtype); }
   // Takes an f32 tensor as master. In f32 the value is the master's memory, so that nothing has to
   // be refreshed.
@@ -35,7 +35,7 @@ struct Parameter {
   void refresh() {
     if (is_trained() && value.scalar_type() != torch::kFloat32) value.copy_(master.detach());
   }
-  // f32, whatever the storage; a copy unless it is f32 already.
+  // f32, whatever the storage, on the parameter's device; a copy unless it is f32 already.
   torch::Tensor as_f32() const {
     return is_trained() ? master.detach() : value.to(torch::kFloat32);
   }

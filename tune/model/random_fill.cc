@@ -1,5 +1,7 @@
 #include "tune/model/random_fill.h"
 
+#include <ATen/Parallel.h>
+
 #include <cmath>
 #include <numbers>
 
@@ -7,6 +9,9 @@
 
 namespace tune {
 namespace {
+
+// Values that a thread draws at a time: about a millisecond.
+constexpr int64_t kGrain = 1 << 15;
 
 // FNV-1a of the name, then mixed with the seed: names that differ in one digit get unrelated keys.
 uint64_t key_of(uint64_t seed, std::string_view name) {
@@ -21,20 +26,27 @@ double unit(uint64_t bits) { return (static_cast<double>(bits >> 11) + 1.0) * 0x
 }  // namespace
 
 void fill_normal(std::span<float> values, double deviation, uint64_t seed, std::string_view name) {
-  SplitMix64 random(key_of(seed, name));
-  for (size_t i = 0; i < values.size(); i += 2) {
-    const double radius = deviation * std::sqrt(-2.0 * std::log(unit(random.next())));
-    const double angle = 2.0 * std::numbers::pi * unit(random.next());
-    values[i] = static_cast<float>(radius * std::cos(angle));
-    if (i + 1 < values.size()) values[i + 1] = static_cast<float>(radius * std::sin(angle));
-  }
+  const uint64_t key = key_of(seed, name);
+  const auto num_pairs = static_cast<int64_t>((values.size() + 1) / 2);
+  at::parallel_for(0, num_pairs, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t pair = begin; pair < end; ++pair) {
+      const auto i = 2 * static_cast<size_t>(pair);
+      const double radius = deviation * std::sqrt(-2.0 * std::log(unit(SplitMix64::at(key, i))));
+      const double angle = 2.0 * std::numbers::pi * unit(SplitMix64::at(key, i + 1));
+      values[i] = static_cast<float>(radius * std::cos(angle));
+      if (i + 1 < values.size()) values[i + 1] = static_cast<float>(radius * std::sin(angle));
+    }
+  });
 }
 
 void fill_uniform(std::span<float> values, double bound, uint64_t seed, std::string_view name) {
-  SplitMix64 random(key_of(seed, name));
-  for (size_t i = 0; i < values.size(); ++i) {
-    values[i] = static_cast<float>(bound * (1.0 - 2.0 * unit(random.next())));
-  }
+  const uint64_t key = key_of(seed, name);
+  at::parallel_for(0, static_cast<int64_t>(values.size()), kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto index = static_cast<size_t>(i);
+      values[index] = static_cast<float>(bound * (1.0 - 2.0 * unit(SplitMix64::at(key, index))));
+    }
+  });
 }
 
 }  // namespace tune

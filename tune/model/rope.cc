@@ -1,7 +1,11 @@
 #include "tune/model/rope.h"
 
+#include <ATen/ATen.h>
+
 #include <cmath>
 #include <numbers>
+
+#include "tune/model/device.h"
 
 namespace tune {
 namespace {
@@ -30,16 +34,13 @@ std::vector<float> inverse_frequencies(const RopeConfig& rope, int64_t head_dim)
   return result;
 }
 
-void rotary_angles(std::span<const int32_t> positions, std::span<const float> frequencies,
-                   float* cos, float* sin) {
-  for (const int32_t position : positions) {
-    for (const float frequency : frequencies) {
-      // The angle is rounded to f32 as in Transformers, its cosine is not.
-      const double angle = static_cast<float>(position) * frequency;
-      *cos++ = static_cast<float>(std::cos(angle));
-      *sin++ = static_cast<float>(std::sin(angle));
-    }
-  }
+RotaryAngles rotary_angles(std::span<const int32_t> positions, std::span<const float> frequencies,
+                           const torch::Device& device) {
+  const torch::Tensor position = on_device(positions, torch::kFloat32, device).unsqueeze(1),
+                      frequency = on_device(frequencies, torch::kFloat32, device).unsqueeze(0);
+  // The angle is rounded to f32 as in Transformers, its cosine is not.
+  const torch::Tensor angle = (position * frequency).to(torch::kFloat64);
+  return {angle.cos().to(torch::kFloat32), angle.sin().to(torch::kFloat32)};
 }
 
 }  // namespace tune

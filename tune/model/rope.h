@@ -1,6 +1,8 @@
 // Rotary position embedding (Su et al. 2021, arXiv 2104.09864), half-split as Transformers does it.
 #pragma once
 
+#include <torch/types.h>
+
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -15,8 +17,11 @@ namespace tune {
 // blends between.
 std::vector<float> inverse_frequencies(const RopeConfig& rope, int64_t head_dim);
 
-// cos and sin of position * frequency, [positions, frequencies] row-major f32.
-void rotary_angles(std::span<const int32_t> positions, std::span<const float> frequencies,
-                   float* cos, float* sin);
+// cos and sin of position * frequency, f32 [positions, frequencies] on `device`.
+struct RotaryAngles {
+  torch::Tensor cos, sin;
+};
+RotaryAngles rotary_angles(std::span<const int32_t> positions, std::span<const float> frequencies,
+                           const torch::Device& device);
 
 }  // namespace tune

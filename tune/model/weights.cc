@@ -16,17 +16,18 @@ bool is_trained_in_full(const Decoder& decoder, const ModelOptions& options,
   return options.adapter == AdapterKind::none || is_saved_module(decoder, options, parameter);
 }
 
-// Keeps an f32 tensor the way the options want this parameter.
+// Keeps an f32 tensor of main memory the way the options want this parameter.
 void install(const Decoder& decoder, const ModelOptions& options, Parameter& parameter,
              Linear* linear, const torch::Tensor& weight) {
+  const torch::Device& device = options.device;
   const bool is_norm = parameter.shape.size() == 1 && parameter.name.ends_with("norm.weight");
   const torch::Dtype dtype = is_norm ? torch::kFloat32 : options.compute_dtype;
   if (is_trained_in_full(decoder, options, parameter)) {
-    parameter.train(weight, dtype);
+    parameter.train(weight.to(device), dtype);
   } else if (linear != nullptr && options.load_in_4bit) {
-    linear->quantized = quantize_nf4(weight);
+    linear->quantized = quantize_nf4(weight).to(device);
   } else {
-    parameter.freeze(weight, dtype);
+    parameter.freeze(weight.to(device), dtype);
   }
 }
 

@@ -21,6 +21,8 @@ void visit_step(Record& r, Visit visit) {
   visit("tokens_seen", r.tokens_seen);
   visit("trainable_tokens_seen", r.trainable_tokens_seen);
   visit("peak_memory_bytes", r.peak_memory_bytes);
+  visit("allocated_memory_bytes", r.allocated_memory_bytes);
+  visit("reserved_memory_bytes", r.reserved_memory_bytes);
 }
 
 template <typename Record, typename Visit>

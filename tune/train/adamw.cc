@@ -1,5 +1,6 @@
 #include "tune/train/adamw.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/grad_mode.h>
 #include <torch/types.h>
@@ -9,6 +10,7 @@
 #include <sstream>
 
 #include "tune/error.h"
+#include "tune/model/row_ops.h"
 
 namespace tune {
 namespace {
@@ -17,14 +19,8 @@ namespace {
 // and a task is long enough (about 20 us) that handing it to a thread costs nothing.
 constexpr int64_t kChunk = 16 * 1024;
 
-// Everything of one step that is the same for all elements of a parameter.
-struct UpdateScalars {
-  float gradient_scale, keep, one_minus_beta1, beta2, one_minus_beta2, step_size, root_correction,
-      epsilon;
-};
-
 void update_chunk(float* parameter, const float* gradient, float* first, float* second,
-                  int64_t count, const UpdateScalars& s) {
+                  int64_t count, const rows::AdamWScalars& s) {
   for (int64_t i = 0; i < count; ++i) {
     const float g = gradient[i] * s.gradient_scale;
     const float m = first[i] + s.one_minus_beta1 * (g - first[i]);
@@ -51,10 +47,11 @@ double squared_sum(const float* values, int64_t count) {
 
 void check_parameter(const TrainableParameter& parameter) {
   const torch::Tensor& t = parameter.tensor;
-  if (t.scalar_type() == torch::kFloat32 && t.is_contiguous() && t.device().is_cpu()) return;
+  if (t.scalar_type() == torch::kFloat32 && t.is_contiguous()) return;
   std::ostringstream text;
-  text << "parameter " << parameter.name << " is " << t.scalar_type() << " on " << t.device()
-       << "; the optimizer updates contiguous float32 masters in main memory";
+  text << "parameter " << parameter.name << " is " << t.scalar_type()
+       << (t.is_contiguous() ? "" : ", not contiguous")
+       << "; the optimizer updates contiguous float32 masters";
   throw Error(text.str());
 }
 
@@ -64,8 +61,8 @@ AdamW::AdamW(std::vector<TrainableParameter> parameters, const AdamWOptions& opt
     : parameters_(std::move(parameters)), options_(options) {
   for (const TrainableParameter& parameter : parameters_) {
     check_parameter(parameter);
-    first_moments_.push_back(torch::zeros(parameter.tensor.sizes(), torch::kFloat32));
-    second_moments_.push_back(torch::zeros(parameter.tensor.sizes(), torch::kFloat32));
+    first_moments_.push_back(torch::zeros_like(parameter.tensor.detach()));
+    second_moments_.push_back(torch::zeros_like(parameter.tensor.detach()));
   }
 }
 
@@ -73,7 +70,7 @@ void AdamW::step(double learning_rate, double gradient_scale) {
   torch::NoGradGuard no_grad;
   ++num_updates_;
   const auto t = static_cast<double>(num_updates_);
-  UpdateScalars scalars{};
+  rows::AdamWScalars scalars{};
   scalars.gradient_scale = static_cast<float>(gradient_scale);
   scalars.one_minus_beta1 = static_cast<float>(1.0 - options_.beta1);
   scalars.beta2 = static_cast<float>(options_.beta2);
@@ -87,6 +84,11 @@ void AdamW::step(double learning_rate, double gradient_scale) {
     const torch::Tensor gradient = parameters_[p].tensor.grad().contiguous();
     const double decay = parameters_[p].decays ? options_.weight_decay : 0.0;
     scalars.keep = static_cast<float>(1.0 - learning_rate * decay);
+    if (!gradient.device().is_cpu()) {
+      ops::adamw_on_device(parameters_[p].tensor, gradient, first_moments_[p], second_moments_[p],
+                           scalars);
+      continue;
+    }
     float* parameter = parameters_[p].tensor.data_ptr<float>();
     const float* grad = gradient.data_ptr<float>();
     float* first = first_moments_[p].data_ptr<float>();
@@ -104,7 +106,20 @@ void AdamW::clear_gradients() {
     parameter.tensor.mutable_grad() = torch::Tensor();
 }
 
+// One value is read from the device, whatever the number of parameters.
+double gradient_norm_on_device(const std::vector<TrainableParameter>& parameters) {
+  std::vector<torch::Tensor> gradients;
+  for (const TrainableParameter& parameter : parameters) {
+    if (parameter.tensor.grad().defined()) gradients.push_back(parameter.tensor.grad());
+  }
+  if (gradients.empty()) return 0.0;
+  return torch::stack(at::_foreach_norm(gradients, 2)).to(torch::kFloat64).norm().item<double>();
+}
+
 double gradient_norm(const std::vector<TrainableParameter>& parameters) {
+  if (!parameters.empty() && !parameters.front().tensor.device().is_cpu()) {
+    return gradient_norm_on_device(parameters);
+  }
   double total = 0.0;
   for (const TrainableParameter& parameter : parameters) {
     if (!parameter.tensor.grad().defined()) continue;

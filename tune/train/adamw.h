@@ -25,7 +25,7 @@ struct AdamWOptions {
 // LibTorch 1.13 and 2.x.
 class AdamW {
  public:
-  // Throws tune::Error for a parameter that is not a contiguous f32 tensor in main memory.
+  // Throws tune::Error for a parameter that is not a contiguous f32 tensor.
   AdamW(std::vector<TrainableParameter> parameters, const AdamWOptions& options);
 
   // One update from the gradients the parameters hold, each multiplied by `gradient_scale` (the

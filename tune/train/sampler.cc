@@ -96,7 +96,7 @@ Sampler::Sampler(const SamplingOptions& options) : options_(options), random_(op
 double Sampler::uniform() { return static_cast<double>(random_.next() >> 11) * 0x1.0p-53; }
 
 int32_t Sampler::next(const torch::Tensor& logits, std::span<const int32_t> seen) {
-  const torch::Tensor values = logits.to(torch::kFloat32).contiguous();
+  const torch::Tensor values = logits.to(torch::kFloat32).to(torch::kCPU).contiguous();
   const float* first = values.data_ptr<float>();
   std::vector<float> row(first, first + values.numel());
   for (const float logit : row)

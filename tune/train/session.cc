@@ -8,6 +8,9 @@
 #include "regard/attention.h"
 #include "tune/error.h"
 #include "tune/files/model_source.h"
+#include "tune/model/attention_probe.h"
+#include "tune/model/device.h"
+#include "tune/train/out_of_memory.h"
 
 namespace tune {
 namespace {
@@ -41,17 +44,30 @@ int64_t vocabulary(const ModelConfig& model, const Tokenizer& tokenizer) {
 }
 
 std::unique_ptr<LanguageModel> open_base(const Config& config, const ModelOptions& options,
-                                         const Tokenizer& tokenizer, const LoadProgress& progress) {
-  if (config.random_init_weights) {
-    ModelConfig shape = read_model_config(config.base_model);
-    shape.vocab_size = vocabulary(shape, tokenizer);
-    return LanguageModel::random(shape, options);
-  }
-  const std::unique_ptr<ModelSource> source = open_model(config.base_model);
-  return LanguageModel::load(*source, options, vocabulary(source->config(), tokenizer), progress);
+                                         const Tokenizer& tokenizer, const LoadProgress& progress,
+                                         bool is_training = false) {
+  std::unique_ptr<LanguageModel> model;
+  explaining_out_of_memory(config, "loading the model", options.device, [&] {
+    if (config.random_init_weights) {
+      ModelConfig shape = read_model_config(config.base_model);
+      shape.vocab_size = vocabulary(shape, tokenizer);
+      probe_attention(shape, options, is_training);
+      model = LanguageModel::random(shape, options);
+      return;
+    }
+    const std::unique_ptr<ModelSource> source = open_model(config.base_model);
+    probe_attention(source->config(), options, is_training);
+    model =
+        LanguageModel::load(*source, options, vocabulary(source->config(), tokenizer), progress);
+  });
+  return model;
 }
 
 }  // namespace
+
+regard::Machine training_machine() {
+  return default_device().is_cuda() ? regard::detect_machine() : regard::detect_cpu_machine();
+}
 
 void use_threads(const Config& config) {
   if (config.num_threads <= 0) return;
@@ -75,6 +91,7 @@ ModelOptions model_options(const Config& config) {
   options.attention = config.attention;
   options.sequence_len = config.sequence_len;
   options.flex = flex_options(config);
+  options.device = default_device();
   options.compute_dtype = config.uses_bf16() ? torch::kBFloat16 : torch::kFloat32;
   options.gradient_checkpointing = config.gradient_checkpointing;
   options.adapter = adapter_kind(config.adapter);
@@ -93,7 +110,7 @@ std::unique_ptr<LanguageModel> open_model_for_training(const Config& config,
                                                        const Tokenizer& tokenizer,
                                                        const LoadProgress& progress) {
   std::unique_ptr<LanguageModel> model =
-      open_base(config, model_options(config), tokenizer, progress);
+      open_base(config, model_options(config), tokenizer, progress, /*is_training=*/true);
   if (!config.lora_model_dir.empty()) model->load_adapter(config.lora_model_dir);
   return model;
 }

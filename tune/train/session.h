@@ -5,11 +5,16 @@
 #include <memory>
 #include <string>
 
+#include "regard/machine.h"
 #include "tune/config/config.h"
 #include "tune/model/language_model.h"
 #include "tune/tokenizer/tokenizer.h"
 
 namespace tune {
+
+// The computer as a run uses it: its first visible GPU where LibTorch was built for CUDA, else its
+// CPU. CUDA_VISIBLE_DEVICES="" hides the GPUs.
+regard::Machine training_machine();
 
 // Threads of the engine and of LibTorch, as num_threads says (0 = all cores).
 void use_threads(const Config& config);

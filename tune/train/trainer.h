@@ -29,7 +29,10 @@ struct StepRecord {
   double epoch = 0.0, loss = 0.0, grad_norm = 0.0, learning_rate = 0.0;
   double tokens_per_second = 0.0;  // tokens without padding, of this step
   double seconds = 0.0, seconds_left = 0.0;
-  int64_t tokens_seen = 0, trainable_tokens_seen = 0, peak_memory_bytes = 0;
+  int64_t tokens_seen = 0, trainable_tokens_seen = 0;
+  // Of the device that trains: its tensors at their largest and now, and what LibTorch's allocator
+  // holds of it; on a CPU the process at its largest, and 0 for the others.
+  int64_t peak_memory_bytes = 0, allocated_memory_bytes = 0, reserved_memory_bytes = 0;
 };
 struct EvalRecord {
   int64_t step = 0;

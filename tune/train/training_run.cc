@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "tune/error.h"
+#include "tune/model/device.h"
 #include "tune/train/disk_space.h"
 #include "tune/train/generate.h"
 #include "tune/train/padding.h"
@@ -215,7 +216,10 @@ void TrainingRun::report_step(const StepOutcome& outcome, double learning_rate, 
   record.seconds_left = seconds_left();
   record.tokens_seen = state_.tokens_seen;
   record.trainable_tokens_seen = state_.trainable_tokens_seen;
-  record.peak_memory_bytes = peak_memory_bytes();
+  const DeviceMemory memory = device_memory(model_.options().device);
+  record.peak_memory_bytes = memory.peak > 0 ? memory.peak : peak_memory_bytes();
+  record.allocated_memory_bytes = memory.allocated;
+  record.reserved_memory_bytes = memory.reserved;
   if (!outcome.has_update)
     events_.noted("step " + std::to_string(state_.step) +
                   " had no trainable token (all labels masked); the weights did not change");

@@ -4,7 +4,6 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <limits>
 #include <memory>
@@ -27,11 +26,18 @@ std::string in_folder(const std::string& folder, const char* name) {
   return (fs::path(folder) / name).string();
 }
 
-TensorToWrite view_of(std::string name, const torch::Tensor& tensor) {
-  const auto* bytes = static_cast<const std::byte*>(tensor.data_ptr());
-  return {std::move(name), StoredType::f32, tensor.sizes().vec(),
-          std::span(bytes, static_cast<size_t>(tensor.nbytes()))};
-}
+// Tensors to write, with the memory they are written from.
+struct HostTensors {
+  std::vector<torch::Tensor> values;
+  std::vector<TensorToWrite> tensors;
+
+  void add(std::string name, const torch::Tensor& tensor) {
+    values.push_back(tensor.detach().to(torch::kCPU));
+    const auto* bytes = static_cast<const std::byte*>(values.back().data_ptr());
+    tensors.push_back({std::move(name), StoredType::f32, tensor.sizes().vec(),
+                       std::span(bytes, static_cast<size_t>(tensor.nbytes()))});
+  }
+};
 
 json evaluation_to_json(const std::optional<EvalRecord>& record) {
   if (!record) return nullptr;
@@ -107,21 +113,22 @@ void read_tensor(const TensorFile& file, const std::string& name, const torch::T
   if (stored->type != StoredType::f32 || stored->shape != out.sizes().vec())
     throw Error(file.path() + ": tensor " + name +
                 " has another shape or type than the model's parameter");
-  std::memcpy(out.data_ptr(), stored->bytes.data(), stored->bytes.size());
+  out.detach().copy_(torch::from_blob(const_cast<std::byte*>(stored->bytes.data()), stored->shape,
+                                      torch::kFloat32));
 }
 
 }  // namespace
 
 void save_training_state(const std::string& folder, const TrainingState& state,
                          const AdamW& optimizer, bool with_masters) {
-  std::vector<TensorToWrite> tensors;
+  HostTensors host;
   for (size_t i = 0; i < optimizer.parameters().size(); ++i) {
     const TrainableParameter& parameter = optimizer.parameters()[i];
-    tensors.push_back(view_of("exp_avg." + parameter.name, optimizer.first_moments()[i]));
-    tensors.push_back(view_of("exp_avg_sq." + parameter.name, optimizer.second_moments()[i]));
-    if (with_masters) tensors.push_back(view_of("master." + parameter.name, parameter.tensor));
+    host.add("exp_avg." + parameter.name, optimizer.first_moments()[i]);
+    host.add("exp_avg_sq." + parameter.name, optimizer.second_moments()[i]);
+    if (with_masters) host.add("master." + parameter.name, parameter.tensor);
   }
-  write_safetensors(in_folder(folder, kOptimizerFile), tensors,
+  write_safetensors(in_folder(folder, kOptimizerFile), host.tensors,
                     {{"format", "pt"}, {"num_updates", std::to_string(optimizer.num_updates())}});
   json text = state_to_json(state);
   text["regard"]["num_updates"] = optimizer.num_updates();

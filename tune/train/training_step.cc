@@ -2,11 +2,11 @@
 
 #include <torch/types.h>
 
-#include <new>
 #include <string>
 
 #include "tune/error.h"
 #include "tune/splitmix64.h"
+#include "tune/train/out_of_memory.h"
 
 namespace tune {
 namespace {
@@ -36,14 +36,15 @@ void accumulate(LanguageModel& model, const std::vector<Batch>& batches, const C
   outcome.loss = sum / num_labels;
 }
 
-[[noreturn]] void fail_for_memory(const Config& config, int64_t step) {
-  throw Error("step " + std::to_string(step) +
-              ": out of memory. Smaller batches need less: micro_batch_size (now " +
-              std::to_string(config.micro_batch_size) +
-              ", with more gradient_accumulation_steps for the same result), a smaller "
-              "sequence_len (now " +
-              std::to_string(config.sequence_len) +
-              "), gradient_checkpointing: true, or adapter: lora instead of full fine-tuning");
+// Gradients, clipping, update.
+void update(LanguageModel& model, AdamW& optimizer, const Config& config, const LossWatch& watch,
+            int64_t step, double learning_rate, StepOutcome& outcome) {
+  outcome.grad_norm = gradient_norm(optimizer.parameters());
+  watch.check_gradient_norm(outcome.grad_norm, outcome.loss, step);
+  optimizer.step(learning_rate, clip_factor(outcome.grad_norm, config.max_grad_norm));
+  optimizer.clear_gradients();
+  model.parameters_changed();
+  outcome.has_update = true;
 }
 
 }  // namespace
@@ -60,21 +61,10 @@ StepOutcome run_step(LanguageModel& model, AdamW& optimizer, const std::vector<B
   StepOutcome outcome;
   count_labels(batches, outcome);
   if (outcome.num_trainable == 0) return outcome;
-  try {
+  explaining_out_of_memory(config, "step " + std::to_string(step), model.options().device, [&] {
     accumulate(model, batches, config, watch, step, outcome);
-  } catch (const std::bad_alloc&) {
-    fail_for_memory(config, step);
-  } catch (const c10::Error& problem) {
-    if (std::string(problem.what()).find("allocate memory") != std::string::npos)
-      fail_for_memory(config, step);
-    throw;
-  }
-  outcome.grad_norm = gradient_norm(optimizer.parameters());
-  watch.check_gradient_norm(outcome.grad_norm, outcome.loss, step);
-  optimizer.step(learning_rate, clip_factor(outcome.grad_norm, config.max_grad_norm));
-  optimizer.clear_gradients();
-  model.parameters_changed();
-  outcome.has_update = true;
+    update(model, optimizer, config, watch, step, learning_rate, outcome);
+  });
   return outcome;
 }
 
