@@ -46,7 +46,7 @@ constexpr std::array kBackends = {
                  cpu::forward_eager, cpu::backward_eager, kScoreTermGradients},
     // Not automatic: device memory is the caller's, and nobody else could read it.
     BackendEntry{Backend::cuda, "cuda", false, gpu::why_unsupported_cuda, gpu::forward_cuda,
-                 nullptr, kNoGradients},
+                 gpu::backward_cuda, core::kAllGradients},
     BackendEntry{Backend::reference, "reference", false, why_unsupported_by_reference,
                  reference::forward, reference::backward, core::kAllGradients},
 };

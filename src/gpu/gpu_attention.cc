@@ -115,5 +115,31 @@ void forward_cuda(const Problem& problem, const ForwardOutputs& outputs) {
   throw Error(ErrorCode::unsupported, reason);
 }
 
+void backward_cuda(const Problem& problem, const BackwardTensors& tensors) {
+  const CudaDriver& driver = needed_driver();
+  const int ordinal = device_of(driver, problem.q.data);
+  const std::array<NamedPointer, 10> pointers = {{{"o", tensors.o.data},
+                                                  {"lse", tensors.lse.data},
+                                                  {"d_o", tensors.d_o.data},
+                                                  {"d_lse", tensors.d_lse.data},
+                                                  {"dq", tensors.dq.data},
+                                                  {"dk", tensors.dk.data},
+                                                  {"dv", tensors.dv.data},
+                                                  {"d_bias", tensors.d_bias.data},
+                                                  {"d_slopes", tensors.d_slopes},
+                                                  {"d_sink", tensors.d_sink}}};
+  std::string reason = why_unreadable(driver, ordinal, pointers);
+  if (!reason.empty()) {
+    throw Error(ErrorCode::invalid_argument, reason);
+  }
+  const Gpu gpu = gpu_of(driver, ordinal);
+  if (const BackwardKernel* kernel =
+          choose_backward(problem, tensors, gpu.compute_capability, reason)) {
+    kernel->launch(gpu, problem, tensors);
+    return;
+  }
+  throw Error(ErrorCode::unsupported, "cuda: " + reason);
+}
+
 }  // namespace gpu
 }  // namespace regard

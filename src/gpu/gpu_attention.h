@@ -15,4 +15,8 @@ std::string why_unsupported_cuda(const Problem& problem);
 // where it has none, the primary context of the memory's GPU becomes current.
 void forward_cuda(const Problem& problem, const ForwardOutputs& outputs);
 
+// The same for the backward. Throws Error(unsupported) with the kernels' reasons where none
+// computes what is asked for.
+void backward_cuda(const Problem& problem, const BackwardTensors& tensors);
+
 }  // namespace regard::gpu

@@ -2,8 +2,12 @@
 
 #include <array>
 
+#include "gpu/launch/attn_bwd_mma.h"
 #include "gpu/launch/attn_decode_mma.h"
 #include "gpu/launch/attn_fwd_mma.h"
+#include "gpu/launch/sage_fwd_mma.h"
+#include "gpu/plan/attn_fwd_simt.h"
+#include "regard/cuda.h"
 
 namespace regard::gpu {
 namespace {
@@ -20,14 +24,42 @@ void forward_mma(const Gpu& gpu, const Problem& problem, const ForwardOutputs& o
                       gpu.compute_capability, gpu.stream);
 }
 
+void forward_simt(const Gpu& gpu, const Problem& problem, const ForwardOutputs& outputs) {
+  launch_attn_fwd_mma(*gpu.driver, plan_attn_fwd_simt(problem, outputs, gpu.compute_capability),
+                      gpu.compute_capability, gpu.stream);
+}
+
+void forward_sage_mma(const Gpu& gpu, const Problem& problem, const ForwardOutputs& outputs) {
+  launch_sage_fwd_mma(*gpu.driver, plan_sage_fwd_mma(problem, outputs, gpu.compute_capability),
+                      gpu.compute_capability, gpu.stream);
+}
+
+void backward_mma(const Gpu& gpu, const Problem& problem, const BackwardTensors& tensors) {
+  launch_attn_bwd_mma(
+      *gpu.driver,
+      plan_attn_bwd_mma(problem, tensors, gpu.compute_capability, cuda_deterministic()),
+      gpu.compute_capability, gpu.stream);
+}
+
 constexpr std::array kForwardKernels = {
     ForwardKernel{"attn_decode_mma", why_unsupported_attn_decode_mma, forward_decode_mma},
     ForwardKernel{"attn_fwd_mma", why_unsupported_attn_fwd_mma, forward_mma},
+    ForwardKernel{"sage_fwd_mma", why_unsupported_sage_fwd_mma, forward_sage_mma},
+    ForwardKernel{"attn_fwd_simt", why_unsupported_attn_fwd_simt, forward_simt},
 };
+
+constexpr std::array kBackwardKernels = {
+    BackwardKernel{"attn_bwd_mma", why_unsupported_attn_bwd_mma, backward_mma},
+};
+
+void add_reason(std::string& reasons, const char* stem, const std::string& reason) {
+  reasons += (reasons.empty() ? "" : "; ") + std::string(stem) + ": " + reason;
+}
 
 }  // namespace
 
 std::span<const ForwardKernel> forward_kernels() { return kForwardKernels; }
+std::span<const BackwardKernel> backward_kernels() { return kBackwardKernels; }
 
 const ForwardKernel* choose_forward(const Problem& problem, int compute_capability,
                                     std::string& reasons) {
@@ -37,7 +69,20 @@ const ForwardKernel* choose_forward(const Problem& problem, int compute_capabili
     if (reason.empty()) {
       return &kernel;
     }
-    reasons += (reasons.empty() ? "" : "; ") + std::string(kernel.stem) + ": " + reason;
+    add_reason(reasons, kernel.stem, reason);
+  }
+  return nullptr;
+}
+
+const BackwardKernel* choose_backward(const Problem& problem, const BackwardTensors& tensors,
+                                      int compute_capability, std::string& reasons) {
+  reasons.clear();
+  for (const BackwardKernel& kernel : kBackwardKernels) {
+    const std::string reason = kernel.why_unsupported(problem, tensors, compute_capability);
+    if (reason.empty()) {
+      return &kernel;
+    }
+    add_reason(reasons, kernel.stem, reason);
   }
   return nullptr;
 }

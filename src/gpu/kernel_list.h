@@ -26,8 +26,20 @@ struct ForwardKernel {
 
 std::span<const ForwardKernel> forward_kernels();
 
+struct BackwardKernel {
+  const char* stem;
+  // Empty when it computes what `tensors` asks for; else a sentence.
+  std::string (*why_unsupported)(const Problem&, const BackwardTensors& tensors,
+                                 int compute_capability);
+  void (*launch)(const Gpu&, const Problem&, const BackwardTensors&);
+};
+
+std::span<const BackwardKernel> backward_kernels();
+
 // The first kernel that serves `problem`; null with the reasons of all where there is none.
 const ForwardKernel* choose_forward(const Problem& problem, int compute_capability,
                                     std::string& reasons);
+const BackwardKernel* choose_backward(const Problem& problem, const BackwardTensors& tensors,
+                                      int compute_capability, std::string& reasons);
 
 }  // namespace regard::gpu

@@ -56,8 +56,7 @@ void place(View& view) {
 }  // namespace
 }  // namespace gpu
 
-void compile_cuda_kernels(const Problem& problem, [[maybe_unused]] Pass pass,
-                          int compute_capability) {
+void compile_cuda_kernels(const Problem& problem, Pass pass, int compute_capability) {
   std::string reason;
   if (gpu::nvrtc(reason) == nullptr) {
     throw Error(ErrorCode::unsupported, reason);
@@ -87,6 +86,26 @@ void compile_cuda_kernels(const Problem& problem, [[maybe_unused]] Pass pass,
     throw Error(ErrorCode::unsupported, reason);
   }
   forward->launch(gpu, placed, {.o = o, .lse = lse});
+  if (pass == Pass::inference) {
+    return;
+  }
+  const BackwardTensors tensors{.o = o,
+                                .lse = lse,
+                                .d_o = o,
+                                .d_lse = {},
+                                .dq = placed.q,
+                                .dk = placed.k,
+                                .dv = placed.v,
+                                .d_bias = {},
+                                .d_slopes = nullptr,
+                                .d_sink = nullptr,
+                                .d_tensors = nullptr};
+  const gpu::BackwardKernel* backward =
+      gpu::choose_backward(placed, tensors, compute_capability, reason);
+  if (backward == nullptr) {
+    throw Error(ErrorCode::unsupported, reason);
+  }
+  backward->launch(gpu, placed, tensors);
 }
 
 }  // namespace regard

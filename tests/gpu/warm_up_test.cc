@@ -56,6 +56,9 @@ TEST(WarmUp, ProblemsNeverSeen_AddTheirKernelsToTheCacheOnce) {
   EXPECT_EQ(num_entries(folder.path()), 1u);
   compile_cuda_kernels(causal_problem(DType::f16, 1), Pass::inference, 80);
   EXPECT_EQ(num_entries(folder.path()), 3u) << "decoding and merging";
+  const size_t before = num_entries(folder.path());
+  compile_cuda_kernels(causal_problem(DType::f16, 4096), Pass::training, 80);
+  EXPECT_GT(num_entries(folder.path()), before) << "the backward's";
 }
 
 TEST(WarmUp, ProblemThatNoKernelServes_IsRefusedWithTheReason) {
