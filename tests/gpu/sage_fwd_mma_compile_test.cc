@@ -93,7 +93,7 @@ TEST_F(SageCompile, Quantisation_NeedsNoLocalMemory) {
         if (takes(turn, i)) {
           config.num_warps = 4;
           expect_lean("sage_quantize", config, kComputeCapabilities[i], sage_smem_bytes(config));
-          config.num_warps = 8;
+          config.num_warps = 32;
           expect_lean("sage_mean", config, kComputeCapabilities[i], sage_smem_bytes(config));
         }
       }

@@ -48,7 +48,7 @@ struct Quantizer {
                                          .is_packed = kIsPacked};
   static constexpr AttnConfig mean_config() {
     AttnConfig config = kConfig;
-    config.num_warps = 8;
+    config.num_warps = 32;
     return config;
   }
   static constexpr Kernel kMean = {mean_config(), gpu::sage_mean<mean_config()>};

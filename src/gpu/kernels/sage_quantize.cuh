@@ -4,11 +4,11 @@
 // Shapes   as SageParams; groups as ScaleGroups (regard/problem.h), counted from each sequence's
 //          first row.
 // Tiling   grid = (ceil(rows / 128 queries or 64 keys), Hq query heads and then Hkv key heads,
-//          sequences). A warp has 32 queries, or the 16 keys of a per_thread group; a lane four
-//          neighbouring channels of a row, so that a row is one word of int8 a lane.
-// Memory   shared: one word a warp. Rows are read twice, the second time from the first cache.
-// Numerics int8 values and scales are bit for bit those of core/int8_groups.h; shift to 2^-48 of
-//          the sum of its magnitudes.
+//          sequences). A warp has 32 queries, or the 16 keys of a per_thread group; a team of D / 8
+//          lanes has a row.
+// Memory   shared: one word a warp. Rows stay in registers, 16 bits an element.
+// Numerics int8 values and scales are bit for bit those of core/int8_groups.h; shift is
+//          a sum of f32.
 // Limits   f16 and bf16, D and Dv <= 256.
 // Source   Zhang et al. 2024 (arXiv 2410.02367, 2411.10958).
 #pragma once
@@ -18,93 +18,87 @@
 
 namespace regard::gpu {
 
-// Four channels `col` .. of a row; zeros beyond `num_cols`.
+// Eight neighbouring channels of a row, as they lie in memory.
 template <AttnConfig kCfg>
-REGARD_DEVICE void load_quad(float (&to)[4], const unsigned short* row, int col, int num_cols) {
-  constexpr bool kIsBf16 = kCfg.element == Element::bf16;
-  if constexpr (kCfg.is_vectorised) {  // rows of whole pieces
-    REGARD_UNROLL
-    for (int i = 0; i < 2; ++i) {
-      const unsigned pair =
-          col < num_cols ? load_global(reinterpret_cast<const unsigned*>(row + col) + i) : 0u;
-      to[2 * i] = f32_from_bits<kIsBf16>(pair & 0xFFFFu);
-      to[2 * i + 1] = f32_from_bits<kIsBf16>(pair >> 16);
-    }
-  } else {
-    REGARD_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      to[i] = col + i < num_cols ? f32_from_bits<kIsBf16>(load_global(row + col + i)) : 0.0f;
-    }
-  }
-}
+struct Channels {
+  Piece piece;
 
-// A row as the lanes of a warp hold it: lane l has channels 4 * l + 128 * i ...
-template <int kDim>
-struct WarpRow {
-  static constexpr int kQuads = (kDim + 127) / 128;
-  float x[kQuads][4];
-
-  static REGARD_DEVICE int col(int i) { return (thread_in_block() % 32 + 32 * i) * 4; }
-
-  template <AttnConfig kCfg>
-  REGARD_DEVICE void load(const unsigned short* row, int num_cols) {
-    REGARD_UNROLL
-    for (int i = 0; i < kQuads; ++i) {
-      load_quad<kCfg>(x[i], row, col(i), num_cols);
-    }
-  }
-  REGARD_DEVICE unsigned largest(unsigned so_far) const {
-    REGARD_UNROLL
-    for (int i = 0; i < kQuads; ++i) {
-      REGARD_UNROLL
-      for (int e = 0; e < 4; ++e) {
-        so_far = larger(so_far, magnitude_word(x[i][e]));
+  // From channel `col` on; zeros beyond `num_cols`.
+  REGARD_DEVICE void load(const unsigned short* row, int col, int num_cols) {
+    piece = {};
+    if constexpr (kCfg.is_vectorised) {  // rows of whole pieces
+      if (col < num_cols) {
+        piece = load_global_piece(row + col);
       }
-    }
-    return so_far;
-  }
-  REGARD_DEVICE void subtract(const WarpRow& other) {
-    REGARD_UNROLL
-    for (int i = 0; i < kQuads; ++i) {
+    } else {
       REGARD_UNROLL
-      for (int e = 0; e < 4; ++e) {
-        x[i][e] -= other.x[i][e];
+      for (int e = 0; e < 8; ++e) {
+        const unsigned bits = col + e < num_cols ? load_global(row + col + e) : 0u;
+        piece.word[e / 2] |= bits << 16 * (e % 2);
       }
     }
   }
-  // As int8 to `kDim` bytes.
-  REGARD_DEVICE void store_int8(unsigned short* row, float scale) const {
-    REGARD_UNROLL
-    for (int i = 0; i < kQuads; ++i) {
-      unsigned word = 0;
-      REGARD_UNROLL
-      for (int e = 0; e < 4; ++e) {
-        word |= int8_byte(x[i][e], scale) << 8 * e;
-      }
-      if (col(i) < kDim) {
-        store_global(reinterpret_cast<unsigned*>(row + col(i) / 2), word);
-      }
-    }
+  REGARD_DEVICE float at(int e) const {
+    return f32_from_bits<kCfg.element == Element::bf16>(piece.word[e / 2] >> 16 * (e % 2) &
+                                                        0xFFFFu);
   }
 };
 
-// Zeros where K keeps its mean.
+// Rows as a warp holds them: a team of lanes a row, each with 8 channels.
 template <AttnConfig kCfg>
-REGARD_DEVICE WarpRow<kCfg.head_dim> load_mean(const SageParams& p, const Sequence& sequence,
-                                               int kv_head) {
-  using Row = WarpRow<kCfg.head_dim>;
-  Row mean = {};
-  if (p.mean != nullptr) {
-    const float* from = of_sequence(p.mean, p, sequence, kv_head, kCfg.head_dim);
+struct Teams {
+  static constexpr int kLanes = kCfg.head_dim <= 32    ? 4
+                                : kCfg.head_dim <= 64  ? 8
+                                : kCfg.head_dim <= 128 ? 16
+                                                       : 32;
+  static constexpr int kRows = 32 / kLanes;  // at a time
+  static REGARD_DEVICE int team() { return thread_in_block() % 32 / kLanes; }
+  static REGARD_DEVICE bool is_first_lane() { return thread_in_block() % kLanes == 0; }
+  static REGARD_DEVICE int col() { return thread_in_block() % kLanes * 8; }
+
+  static REGARD_DEVICE unsigned largest_of_team(unsigned word) {
     REGARD_UNROLL
-    for (int i = 0; i < Row::kQuads; ++i) {
-      REGARD_UNROLL
-      for (int e = 0; e < 4; ++e) {
-        mean.x[i][e] = Row::col(i) < kCfg.head_dim ? load_global(from + Row::col(i) + e) : 0.0f;
-      }
+    for (int mask = kLanes / 2; mask > 0; mask /= 2) {
+      word = larger(word, shuffle_xor(word, mask));
     }
+    return word;
   }
-  return mean;
+  static REGARD_DEVICE float sum_of_team(float x) {
+    REGARD_UNROLL
+    for (int mask = kLanes / 2; mask > 0; mask /= 2) {
+      x += shuffle_xor(x, mask);
+    }
+    return x;
+  }
+};
+
+// The mean of K over a lane's channels; zeros where K keeps it.
+template <AttnConfig kCfg>
+REGARD_DEVICE void load_mean(float (&mean)[8], const SageParams& p, const Sequence& sequence,
+                             int kv_head) {
+  const int col = Teams<kCfg>::col();
+  const bool is_there = p.mean != nullptr && col < kCfg.head_dim;
+  REGARD_UNROLL
+  for (int e = 0; e < 8; ++e) {
+    mean[e] = is_there
+                  ? load_global(of_sequence(p.mean, p, sequence, kv_head, kCfg.head_dim) + col + e)
+                  : 0.0f;
+  }
+}
+
+// A lane's channels, less `mean`, as int8.
+template <AttnConfig kCfg>
+REGARD_DEVICE void store_int8(unsigned short* row, const Channels<kCfg>& x, const float (&mean)[8],
+                              float scale) {
+  unsigned long long bytes = 0;
+  REGARD_UNROLL
+  for (int e = 0; e < 8; ++e) {
+    bytes |= static_cast<unsigned long long>(int8_byte(x.at(e) - mean[e], scale)) << 8 * e;
+  }
+  const int col = Teams<kCfg>::col();
+  if (col < kCfg.head_dim) {
+    store_global(reinterpret_cast<unsigned long long*>(row + col / 2), bytes);
+  }
 }
 
 REGARD_DEVICE unsigned largest_of_warp(unsigned word) {
@@ -130,87 +124,81 @@ REGARD_DEVICE unsigned largest_of_block(unsigned of_warp, unsigned short* shared
   return largest;
 }
 
-// Sum over the warp's lanes, in two floats on the way.
-REGARD_DEVICE double sum_of_warp(double x) {
-  REGARD_UNROLL
-  for (int mask = 16; mask > 0; mask /= 2) {
-    const float high = static_cast<float>(x);
-    const float low = static_cast<float>(x - static_cast<double>(high));
-    x += static_cast<double>(shuffle_xor(high, mask)) + static_cast<double>(shuffle_xor(low, mask));
-  }
-  return x;
-}
-
 template <AttnConfig kCfg>
 REGARD_DEVICE void quantize_queries(const SageParams& p, const Sequence& sequence, int head,
                                     unsigned short* shared) {
-  using Row = WarpRow<kCfg.head_dim>;
-  const int lane = thread_in_block() % 32;
+  using Team = Teams<kCfg>;
+  constexpr int kLoads = kScaleQueries / Team::kRows;
+  constexpr int kGroups = kQueryScales / Team::kRows;  // of a team's rows
   const int block_first = block_x() * kQueriesOfQuantizer;
   if (block_first >= sequence.q_len) {
     return;  // the whole block
   }
   const int first = block_first + thread_in_block() / 32 * kScaleQueries;
+  const int team_first = first + Team::team();
   const unsigned short* from = p.q.data + sequence.batch * p.q.stride_batch +
                                sequence.q_begin * p.q.stride_seq + head * p.q.stride_head;
-  unsigned largest[kQueryScales] = {};
+  Channels<kCfg> rows[kLoads];
   REGARD_UNROLL
-  for (int group = 0; group < kQueryScales; ++group) {
+  for (int i = 0; i < kLoads; ++i) {
+    const int query = team_first + i * Team::kRows;
+    rows[i].load(from + query * p.q.stride_seq, Team::col(),
+                 query < sequence.q_len ? p.head_dim : 0);
+  }
+  unsigned largest[kGroups] = {};
+  REGARD_UNROLL
+  for (int i = 0; i < kLoads; ++i) {
     REGARD_UNROLL
-    for (int i = 0; i < kScaleQueries / kQueryScales; ++i) {
-      const int query = first + group + i * kQueryScales;
-      if (query < sequence.q_len) {
-        Row row;
-        row.template load<kCfg>(from + query * p.q.stride_seq, p.head_dim);
-        largest[group] = row.largest(largest[group]);
-      }
+    for (int e = 0; e < 8; ++e) {
+      largest[i % kGroups] = larger(largest[i % kGroups], magnitude_word(rows[i].at(e)));
     }
-    largest[group] = largest_of_warp(largest[group]);
+  }
+  unsigned all = 0;
+  REGARD_UNROLL
+  for (int group = 0; group < kGroups; ++group) {
+    largest[group] = Team::largest_of_team(largest[group]);
+    all = larger(all, largest[group]);
   }
   if (p.query_group_rows != 0) {
-    unsigned all = 0;
-    for (int group = 0; group < kQueryScales; ++group) {
-      all = larger(all, largest[group]);
-    }
+    all = largest_of_warp(all);
     if (p.query_group_rows > kScaleQueries) {
       all = largest_of_block<kCfg>(all, shared);
     }
     REGARD_UNROLL
-    for (int group = 0; group < kQueryScales; ++group) {
+    for (int group = 0; group < kGroups; ++group) {
       largest[group] = all;
     }
   }
   if (first >= sequence.q_len) {
     return;
   }
-  const Row mean = load_mean<kCfg>(p, sequence, head / p.heads_per_kv_head);
-  float* scales = query_scales<kCfg>(p, sequence, head, first);
+  float* scales = query_scales<kCfg>(p, sequence, head, first) + Team::team();
+  float scale[kGroups];
+  REGARD_UNROLL
+  for (int group = 0; group < kGroups; ++group) {
+    scale[group] = scale_of_group(largest[group], 127.0f);
+    if (Team::is_first_lane()) {
+      store_global(scales + group * Team::kRows, scale[group]);
+    }
+  }
+  constexpr float kNothing[8] = {};
+  float mean[8];
+  load_mean<kCfg>(mean, p, sequence, head / p.heads_per_kv_head);
   unsigned short* to = p.q_int8.data + sequence.batch * p.q_int8.stride_batch +
                        sequence.q_begin * p.q_int8.stride_seq + head * p.q_int8.stride_head;
   REGARD_UNROLL
-  for (int group = 0; group < kQueryScales; ++group) {
-    const float scale = scale_of_group(largest[group], 127.0f);
-    if (lane == group) {
-      store_global(scales + group, scale);
+  for (int i = 0; i < kLoads; ++i) {
+    const int query = team_first + i * Team::kRows;
+    float shift = 0.0f;
+    REGARD_UNROLL
+    for (int e = 0; e < 8; ++e) {
+      shift += rows[i].at(e) * mean[e];
     }
-    for (int query = first + group; query < first + kScaleQueries && query < sequence.q_len;
-         query += kQueryScales) {
-      Row row;
-      row.template load<kCfg>(from + query * p.q.stride_seq, p.head_dim);
-      row.store_int8(to + query * p.q_int8.stride_seq, scale);
-      if (p.mean != nullptr) {
-        double shift = 0;
-        REGARD_UNROLL
-        for (int i = 0; i < Row::kQuads; ++i) {
-          REGARD_UNROLL
-          for (int e = 0; e < 4; ++e) {
-            shift += static_cast<double>(row.x[i][e]) * static_cast<double>(mean.x[i][e]);
-          }
-        }
-        shift = sum_of_warp(shift);
-        if (lane == 0) {
-          store_global(shift_of(p, sequence, head, query), static_cast<float>(shift));
-        }
+    shift = Team::sum_of_team(shift);
+    if (query < sequence.q_len) {
+      store_int8<kCfg>(to + query * p.q_int8.stride_seq, rows[i], kNothing, scale[i % kGroups]);
+      if (p.mean != nullptr && Team::is_first_lane()) {
+        store_global(shift_of(p, sequence, head, query), shift);
       }
     }
   }
@@ -220,18 +208,20 @@ REGARD_DEVICE void quantize_queries(const SageParams& p, const Sequence& sequenc
 template <AttnConfig kCfg>
 REGARD_DEVICE void round_values(const SageParams& p, const Sequence& sequence, int kv_head,
                                 int first, int end) {
-  constexpr int kQuads = kCfg.value_dim / 4;
+  constexpr int kPieces = kCfg.value_dim / 8;
   const unsigned short* from = p.v.data + sequence.batch * p.v.stride_batch +
                                sequence.k_begin * p.v.stride_seq + kv_head * p.v.stride_head;
   unsigned short* to = p.v_rounded.data + sequence.batch * p.v_rounded.stride_batch +
                        sequence.k_begin * p.v_rounded.stride_seq +
                        kv_head * p.v_rounded.stride_head;
-  for (int i = thread_in_block(); i < (end - first) * kQuads; i += kCfg.num_threads()) {
-    const int key = first + i / kQuads, col = i % kQuads * 4;
-    float x[4];
-    load_quad<kCfg>(x, from + key * p.v.stride_seq, col, p.value_dim);
+  for (int i = thread_in_block(); i < (end - first) * kPieces; i += kCfg.num_threads()) {
+    const int key = first + i / kPieces, col = i % kPieces * 8;
+    Channels<kCfg> channels;
+    channels.load(from + key * p.v.stride_seq, col, p.value_dim);
+    float x[8];
     REGARD_UNROLL
-    for (int e = 0; e < 4; ++e) {
+    for (int e = 0; e < 8; ++e) {
+      x[e] = channels.at(e);
       if (p.value_scales == nullptr) {
         x[e] = saturated_f16(x[e]);
       } else if (col + e < p.value_dim) {
@@ -239,18 +229,21 @@ REGARD_DEVICE void round_values(const SageParams& p, const Sequence& sequence, i
         x[e] = rounded_e4m3(x[e] / load_global(scales + col + e));
       }
     }
-    auto* words = reinterpret_cast<unsigned*>(to + key * p.v_rounded.stride_seq + col);
-    store_global(words, pack<false>(x[0], x[1]));
-    store_global(words + 1, pack<false>(x[2], x[3]));
+    Piece piece;
+    REGARD_UNROLL
+    for (int i2 = 0; i2 < 4; ++i2) {
+      piece.word[i2] = pack<false>(x[2 * i2], x[2 * i2 + 1]);
+    }
+    store_global_piece(to + key * p.v_rounded.stride_seq + col, piece);
   }
 }
 
 template <AttnConfig kCfg>
 REGARD_DEVICE void quantize_keys(const SageParams& p, const Sequence& sequence, int kv_head,
                                  unsigned short* shared) {
-  using Row = WarpRow<kCfg.head_dim>;
+  using Team = Teams<kCfg>;
   static_assert(kCfg.num_warps == kKeyScales);
-  constexpr int kRows = kScaleKeys / kKeyScales;
+  constexpr int kLoads = kScaleKeys / kKeyScales / Team::kRows;
   const int first = block_x() * kScaleKeys;
   if (first >= sequence.k_len) {
     return;  // the whole block
@@ -258,21 +251,26 @@ REGARD_DEVICE void quantize_keys(const SageParams& p, const Sequence& sequence, 
   const int group = thread_in_block() / 32;
   const unsigned short* from = p.k.data + sequence.batch * p.k.stride_batch +
                                sequence.k_begin * p.k.stride_seq + kv_head * p.k.stride_head;
-  const Row mean = load_mean<kCfg>(p, sequence, kv_head);
-  const auto load_key = [&](int i, Row& row) {  // of the group's 16
-    const int key = first + i / 2 * 8 + group * 2 + i % 2;
-    if (key < sequence.k_len) {
-      row.template load<kCfg>(from + key * p.k.stride_seq, p.head_dim);
-      row.subtract(mean);
-    }
-    return key;
+  const auto key_of = [&](int i) {  // of the group's 16
+    const int row = i * Team::kRows + Team::team();
+    return first + row / 2 * 8 + group * 2 + row % 2;
   };
+  Channels<kCfg> rows[kLoads];
+  REGARD_UNROLL
+  for (int i = 0; i < kLoads; ++i) {
+    rows[i].load(from + key_of(i) * p.k.stride_seq, Team::col(),
+                 key_of(i) < sequence.k_len ? p.head_dim : 0);
+  }
+  float mean[8];
+  load_mean<kCfg>(mean, p, sequence, kv_head);
   unsigned largest = 0;
   REGARD_UNROLL
-  for (int i = 0; i < kRows; ++i) {
-    Row row = {};
-    load_key(i, row);
-    largest = row.largest(largest);
+  for (int i = 0; i < kLoads; ++i) {
+    REGARD_UNROLL
+    for (int e = 0; e < 8; ++e) {
+      const unsigned word = magnitude_word(rows[i].at(e) - mean[e]);
+      largest = key_of(i) < sequence.k_len ? larger(largest, word) : largest;
+    }
   }
   largest = largest_of_warp(largest);
   if (p.query_group_rows != 0) {
@@ -285,11 +283,9 @@ REGARD_DEVICE void quantize_keys(const SageParams& p, const Sequence& sequence, 
   unsigned short* to = p.k_int8.data + sequence.batch * p.k_int8.stride_batch +
                        sequence.k_begin * p.k_int8.stride_seq + kv_head * p.k_int8.stride_head;
   REGARD_UNROLL
-  for (int i = 0; i < kRows; ++i) {
-    Row row = {};
-    const int key = load_key(i, row);
-    if (key < sequence.k_len) {
-      row.store_int8(to + key * p.k_int8.stride_seq, scale);
+  for (int i = 0; i < kLoads; ++i) {
+    if (key_of(i) < sequence.k_len) {
+      store_int8<kCfg>(to + key_of(i) * p.k_int8.stride_seq, rows[i], mean, scale);
     }
   }
   if (p.v_rounded.data != nullptr) {

@@ -101,7 +101,7 @@ SageQuantizePlan plan_sage_quantize(const Problem& problem) {
                  .is_vectorised = common.is_vectorised,
                  .is_packed = common.is_packed};
   plan.mean_config = plan.config;
-  plan.mean_config.num_warps = 8;
+  plan.mean_config.num_warps = 32;
   SageParams& params = plan.params;
   set_params(problem, params);
   params.q_int8 = contiguous(problem.q, plan.config.head_dim / 2);
