@@ -1,16 +1,16 @@
 // sage_quantize: the operands of a sage call, rounded once for all blocks that read them.
 // Math     x^ = round(x / scale), scale = max |x| / 127 of its group, for x = q and x = k - mean;
-//          shift = q . mean; V in f16, or its e4m3 value times 2^0 in f16 with one scale a channel.
+//          shift = q . mean; V in f16, or e4m3 values held in f16 with one scale a channel.
 // Shapes   as SageParams; groups as ScaleGroups (regard/problem.h), counted from each sequence's
 //          first row.
 // Tiling   grid = (ceil(rows / 128 queries or 64 keys), Hq query heads and then Hkv key heads,
 //          sequences). A warp has 32 queries, or the 16 keys of a per_thread group; a team of D / 8
 //          lanes has a row.
-// Memory   shared: one word a warp. Rows stay in registers, 16 bits an element.
-// Numerics int8 values and scales are bit for bit those of core/int8_groups.h; shift is
-//          a sum of f32.
-// Limits   f16 and bf16, D and Dv <= 256.
-// Source   Zhang et al. 2024 (arXiv 2410.02367, 2411.10958).
+// Memory   shared: one word a warp. Rows stay in registers, 16 bits an element;
+//          with coarser groups queries are read twice.
+// Numerics int8 values and scales are bit for bit those of core/int8_groups.h; shift is a sum of
+// f32. Limits   f16 and bf16, D and Dv <= 256. Source   Zhang et al. 2024 (arXiv 2410.02367,
+// 2411.10958).
 #pragma once
 
 #include "sage_int8.cuh"
@@ -124,81 +124,106 @@ REGARD_DEVICE unsigned largest_of_block(unsigned of_warp, unsigned short* shared
   return largest;
 }
 
+// Queries of a warp's 32 that are in registers at a time: up to two groups of each team, four rows
+// a group.
+template <AttnConfig kCfg>
+struct QueryChunk {
+  using Team = Teams<kCfg>;
+  static constexpr int kGroups = Team::kRows < kQueryScales ? 2 : 1;
+  static constexpr int kChunks = kQueryScales / (Team::kRows * kGroups);
+  static constexpr int kRows = kScaleQueries / kQueryScales;
+  Channels<kCfg> rows[kGroups][kRows];
+
+  // From the warp's first query; group `group_of(chunk, 0)` is the chunk's first.
+  static REGARD_DEVICE int group_of(int chunk, int i) {
+    return (chunk * kGroups + i) * Team::kRows + Team::team();
+  }
+
+  REGARD_DEVICE void load(const SageParams& p, const unsigned short* from, int chunk,
+                          int num_rows) {
+    REGARD_UNROLL
+    for (int i = 0; i < kGroups; ++i) {
+      REGARD_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const int row = group_of(chunk, i) + r * kQueryScales;
+        rows[i][r].load(from + row * p.q.stride_seq, Team::col(), row < num_rows ? p.head_dim : 0);
+      }
+    }
+  }
+  REGARD_DEVICE unsigned largest(int i) const {
+    unsigned largest = 0;
+    REGARD_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      REGARD_UNROLL
+      for (int e = 0; e < 8; ++e) {
+        largest = larger(largest, magnitude_word(rows[i][r].at(e)));
+      }
+    }
+    return Team::largest_of_team(largest);
+  }
+};
+
 template <AttnConfig kCfg>
 REGARD_DEVICE void quantize_queries(const SageParams& p, const Sequence& sequence, int head,
                                     unsigned short* shared) {
   using Team = Teams<kCfg>;
-  constexpr int kLoads = kScaleQueries / Team::kRows;
-  constexpr int kGroups = kQueryScales / Team::kRows;  // of a team's rows
+  using Chunk = QueryChunk<kCfg>;
   const int block_first = block_x() * kQueriesOfQuantizer;
   if (block_first >= sequence.q_len) {
     return;  // the whole block
   }
   const int first = block_first + thread_in_block() / 32 * kScaleQueries;
-  const int team_first = first + Team::team();
+  const int num_rows = sequence.q_len - first;
   const unsigned short* from = p.q.data + sequence.batch * p.q.stride_batch +
-                               sequence.q_begin * p.q.stride_seq + head * p.q.stride_head;
-  Channels<kCfg> rows[kLoads];
-  REGARD_UNROLL
-  for (int i = 0; i < kLoads; ++i) {
-    const int query = team_first + i * Team::kRows;
-    rows[i].load(from + query * p.q.stride_seq, Team::col(),
-                 query < sequence.q_len ? p.head_dim : 0);
-  }
-  unsigned largest[kGroups] = {};
-  REGARD_UNROLL
-  for (int i = 0; i < kLoads; ++i) {
-    REGARD_UNROLL
-    for (int e = 0; e < 8; ++e) {
-      largest[i % kGroups] = larger(largest[i % kGroups], magnitude_word(rows[i].at(e)));
-    }
-  }
-  unsigned all = 0;
-  REGARD_UNROLL
-  for (int group = 0; group < kGroups; ++group) {
-    largest[group] = Team::largest_of_team(largest[group]);
-    all = larger(all, largest[group]);
-  }
+                               (sequence.q_begin + first) * p.q.stride_seq + head * p.q.stride_head;
+  Chunk chunk;
+  unsigned of_all = 0;  // where groups are coarser than a chunk
   if (p.query_group_rows != 0) {
-    all = largest_of_warp(all);
-    if (p.query_group_rows > kScaleQueries) {
-      all = largest_of_block<kCfg>(all, shared);
+    for (int c = 0; c < Chunk::kChunks; ++c) {
+      chunk.load(p, from, c, num_rows);
+      REGARD_UNROLL
+      for (int i = 0; i < Chunk::kGroups; ++i) {
+        of_all = larger(of_all, chunk.largest(i));
+      }
     }
-    REGARD_UNROLL
-    for (int group = 0; group < kGroups; ++group) {
-      largest[group] = all;
-    }
+    of_all = largest_of_warp(of_all);
+    of_all = p.query_group_rows > kScaleQueries ? largest_of_block<kCfg>(of_all, shared) : of_all;
   }
-  if (first >= sequence.q_len) {
+  if (num_rows <= 0) {
     return;
-  }
-  float* scales = query_scales<kCfg>(p, sequence, head, first) + Team::team();
-  float scale[kGroups];
-  REGARD_UNROLL
-  for (int group = 0; group < kGroups; ++group) {
-    scale[group] = scale_of_group(largest[group], 127.0f);
-    if (Team::is_first_lane()) {
-      store_global(scales + group * Team::kRows, scale[group]);
-    }
   }
   constexpr float kNothing[8] = {};
   float mean[8];
   load_mean<kCfg>(mean, p, sequence, head / p.heads_per_kv_head);
+  float* scales = query_scales<kCfg>(p, sequence, head, first);
   unsigned short* to = p.q_int8.data + sequence.batch * p.q_int8.stride_batch +
-                       sequence.q_begin * p.q_int8.stride_seq + head * p.q_int8.stride_head;
-  REGARD_UNROLL
-  for (int i = 0; i < kLoads; ++i) {
-    const int query = team_first + i * Team::kRows;
-    float shift = 0.0f;
+                       (sequence.q_begin + first) * p.q_int8.stride_seq +
+                       head * p.q_int8.stride_head;
+  for (int c = 0; c < Chunk::kChunks; ++c) {
+    chunk.load(p, from, c, num_rows);
     REGARD_UNROLL
-    for (int e = 0; e < 8; ++e) {
-      shift += rows[i].at(e) * mean[e];
-    }
-    shift = Team::sum_of_team(shift);
-    if (query < sequence.q_len) {
-      store_int8<kCfg>(to + query * p.q_int8.stride_seq, rows[i], kNothing, scale[i % kGroups]);
-      if (p.mean != nullptr && Team::is_first_lane()) {
-        store_global(shift_of(p, sequence, head, query), shift);
+    for (int i = 0; i < Chunk::kGroups; ++i) {
+      const unsigned largest = chunk.largest(i);
+      const float scale = scale_of_group(p.query_group_rows != 0 ? of_all : largest, 127.0f);
+      if (Team::is_first_lane()) {
+        store_global(scales + Chunk::group_of(c, i), scale);
+      }
+      REGARD_UNROLL
+      for (int r = 0; r < Chunk::kRows; ++r) {
+        const Channels<kCfg>& row = chunk.rows[i][r];
+        const int query = Chunk::group_of(c, i) + r * kQueryScales;
+        float shift = 0.0f;
+        REGARD_UNROLL
+        for (int e = 0; e < 8; ++e) {
+          shift += row.at(e) * mean[e];
+        }
+        shift = Team::sum_of_team(shift);
+        if (query < num_rows) {
+          store_int8<kCfg>(to + query * p.q_int8.stride_seq, row, kNothing, scale);
+          if (p.mean != nullptr && Team::is_first_lane()) {
+            store_global(shift_of(p, sequence, head, first + query), shift);
+          }
+        }
       }
     }
   }
@@ -231,8 +256,8 @@ REGARD_DEVICE void round_values(const SageParams& p, const Sequence& sequence, i
     }
     Piece piece;
     REGARD_UNROLL
-    for (int i2 = 0; i2 < 4; ++i2) {
-      piece.word[i2] = pack<false>(x[2 * i2], x[2 * i2 + 1]);
+    for (int word = 0; word < 4; ++word) {
+      piece.word[word] = pack<false>(x[2 * word], x[2 * word + 1]);
     }
     store_global_piece(to + key * p.v_rounded.stride_seq + col, piece);
   }
