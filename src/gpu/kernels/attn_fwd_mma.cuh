@@ -146,15 +146,26 @@ struct WarpStep {
   Listing listing;
 };
 
+// The rows of a warp; computed once, since chunks divide.
+struct WarpRows {
+  int first, last;
+  KeyLimits of_first, of_last;
+};
+
 template <AttnConfig kCfg>
-REGARD_DEVICE WarpStep warp_step(const AttnFwdParams& p, const RowBlock& block, const KeyStep& step,
-                                 int warp) {
-  const Sequence& sequence = block.head.sequence;
+REGARD_DEVICE WarpRows warp_rows(const AttnFwdParams& p, const RowBlock& block, int warp) {
   const int first = block.first_query + warp * 16 * kCfg.row_tiles();
   const int last = first + 16 * kCfg.row_tiles() - 1;
+  return {first, last, key_limits<kCfg>(p, block.head, first),
+          key_limits<kCfg>(p, block.head, last)};
+}
+
+template <AttnConfig kCfg>
+REGARD_DEVICE WarpStep warp_step(const AttnFwdParams& p, const RowBlock& block,
+                                 const WarpRows& rows, const KeyStep& step) {
+  const Sequence& sequence = block.head.sequence;
+  const auto [first, last, of_first, of_last] = rows;
   const int key_end = step.key + kCfg.block_k;
-  const KeyLimits of_first = key_limits<kCfg>(p, block.head, first);
-  const KeyLimits of_last = key_limits<kCfg>(p, block.head, last);
   constexpr bool kHidesSteps = kCfg.has_limits || kCfg.has_chunks || kCfg.has_block_mask;
   WarpStep of_warp{!kHidesSteps || (step.key < of_last.hi && key_end > of_first.lo),
                    (!kCfg.reads_pairs() || last < sequence.q_len) && step.key >= of_last.lo &&
@@ -247,8 +258,7 @@ REGARD_DEVICE bool is_small(const ScoreTile<kCfg>& products, const AttnFwdParams
     const float product = products[i / (kCfg.block_k / 2)][i / 4 % (kCfg.block_k / 8)][i % 4];
     largest = maximum(largest, product < 0.0f ? -product : product);
   }
-  const float factor = p.score_factor < 0.0f ? -p.score_factor : p.score_factor;
-  return !any_lane(largest * factor > kSmallCapped);
+  return !any_lane(largest > p.small_product);
 }
 
 template <AttnConfig kCfg>
@@ -359,11 +369,11 @@ REGARD_DEVICE void attend(const AttnFwdParams& p, const RowBlock& block, Scores&
                                  (sequence.q_begin + block.first_query) * p.q.stride_seq +
                                  block.head.index * p.q.stride_head;
   const KeyTiles<kCfg> tiles(p, block.head, block.keys);
-  const int warp = warp_in_block();
   ScoreTile<kCfg> scores;
   OutputTile<kCfg> out = {};
   RowState<kCfg> rows;
   rows.clear();
+  const WarpRows own_rows = warp_rows<kCfg>(p, block, warp_in_block());
   KeySteps<kCfg> steps(p, block);
   KeyStep step = steps.first(p, block);
   if (step.key < block.keys.hi) {
@@ -396,7 +406,7 @@ REGARD_DEVICE void attend(const AttnFwdParams& p, const RowBlock& block, Scores&
       tiles.load_v(v_smem + stage * kCfg.v_elements(), next.key);
     }
     close_copies<kCfg>();
-    const WarpStep of_warp = warp_step<kCfg>(p, block, step, warp);
+    const WarpStep of_warp = warp_step<kCfg>(p, block, own_rows, step);
     if (of_warp.is_seen) {
       products.multiply(scores, q_smem, k_tile);  // line 8: S = Q K^T
     }

@@ -53,7 +53,10 @@ struct ProblemParams {
   float scale;         // of the raw q . k
   float score_factor;  // the same towards exp2: scale * log2(e), with a softcap scale / softcap
   float softcap;
-  float softcap_log2;   // softcap * log2(e)
+  float softcap_log2;  // softcap * log2(e)
+  // |q . k| to which tanh of the cap is a polynomial (0: never), and that polynomial: the capped
+  // score * log2(e) is q . k times the sum of small_cap[i] (q . k)^2i.
+  float small_product, small_cap[6];
   const float* slopes;  // has_alibi: [Hq] or [B, Hq]
   long long slopes_stride_batch;
   const float* sink;  // has_sink: [Hq]

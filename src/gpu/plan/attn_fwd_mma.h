@@ -31,7 +31,9 @@ constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability) {
     // Two blocks a multiprocessor: 128 rows by 64 keys take 204 KiB, and all registers. Draws of
     // dropout, or many terms at once, would spill with 128 rows. 99 KiB hold one block of any size:
     // the one of 8 warps.
-    const bool is_tall = has_room && !config.has_dropout && config.num_pair_terms() <= 2;
+    const bool is_tall =
+        has_room &&
+        (is_plain || (config.is_vectorised && !config.has_dropout && config.num_pair_terms() <= 2));
     const bool is_tight = !has_room && !is_turing && !config.changes_pairs();
     config.num_warps = is_tight ? 8 : 4;
     config.block_q = is_tall || is_tight ? 128 : 64;

@@ -144,31 +144,27 @@ REGARD_DEVICE bool masks_allow(const ProblemParams& p, const Head& head, int que
   return true;
 }
 
-// A cap's tanh where |x| is at most this takes a polynomial instead of an exponential and a
-// reciprocal, of which a multiprocessor has 16 a cycle.
-inline constexpr float kSmallCapped = 0.75f;
-
-// tanh(x) / x within 2^-22 for |x| <= kSmallCapped: a polynomial in x^2 through Chebyshev's points.
-REGARD_DEVICE float small_tanh_ratio(float x) {
-  const float square = x * x;
-  float sum = -0.00523479559f;
-  sum = sum * square + 0.0202780831f;
-  sum = sum * square - 0.0536648131f;
-  sum = sum * square + 0.133312497f;
-  sum = sum * square - 0.3333331f;
-  return sum * square + 1.0f;
+// The capped score * log2(e) of a product of at most small_product.
+REGARD_DEVICE float small_capped_log2(const ProblemParams& p, float product) {
+  const float square = product * product;
+  float sum = p.small_cap[5];
+  REGARD_UNROLL
+  for (int i = 4; i >= 0; --i) {
+    sum = sum * square + p.small_cap[i];
+  }
+  return product * sum;
 }
 
 // pair_score() below for callers that know the pair's terms and what ALiBi takes. kIsSmall: the
-// caller knows that |product * score_factor|, with a softcap, is at most kSmallCapped.
+// caller knows that |product| is at most small_product.
 template <AttnConfig kCfg, bool kIsSmall = false>
 REGARD_DEVICE PairScore pair_score_with(const ProblemParams& p, const Head& head, int query,
                                         int key, float product, const PairTerms& terms, float alibi,
                                         bool is_inside, Listing listing) {
   PairScore score{kCfg.folds_scale ? product : product * p.score_factor, p.scale, true};
   if constexpr (kCfg.has_softcap && kIsSmall) {
-    const float tanh = score.log2 * small_tanh_ratio(score.log2);
-    score.log2 = p.softcap_log2 * tanh;
+    score.log2 = small_capped_log2(p, product);
+    const float tanh = score.log2 / p.softcap_log2;
     score.slope *= 1.0f - tanh * tanh;
   } else if constexpr (kCfg.has_softcap) {  // tanh(x) = 1 - 2 / (e^2x + 1)
     const float part = reciprocal_fast(exp2_fast(score.log2 * (2.0f * kLog2E)) + 1.0f);
