@@ -9,7 +9,7 @@
 namespace regard::gpu {
 
 // `config` as with_tiles() takes it, its head_dim counting pairs of int8: attn_fwd_mma's tiles, but
-// 32 keys where values have 65 to 128 columns (1.05 to 1.11 times as fast on an H100 as 64), and
+// 32 keys where values have 65 to 128 columns (1.04 to 1.11 times as fast on an H100 as 64), and
 // 64 rows where rounding weights to e4m3 takes registers.
 constexpr AttnConfig with_sage_tiles(AttnConfig config, int compute_capability) {
   config = with_tiles(config, compute_capability);
