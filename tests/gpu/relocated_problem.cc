@@ -1,9 +1,11 @@
 #include "tests/gpu/relocated_problem.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "core/dtype.h"
 #include "core/sequences.h"
@@ -33,11 +35,18 @@ struct PairExtent {
 
   template <class Tensor>
   int64_t num_elements(const Tensor& tensor) const {
-    if (batch * heads * num_queries * num_keys == 0) {
-      return 0;
+    const std::array<std::pair<int64_t, int64_t>, 4> axes = {{{batch, tensor.stride_batch},
+                                                              {heads, tensor.stride_head},
+                                                              {num_queries, tensor.stride_q},
+                                                              {num_keys, tensor.stride_k}}};
+    int64_t last = 0;
+    for (const auto& [length, stride] : axes) {
+      if (length == 0 && stride != 0) {  // an axis that is broadcast has one element
+        return 0;
+      }
+      last += length == 0 ? 0 : (length - 1) * stride;
     }
-    return (batch - 1) * tensor.stride_batch + (heads - 1) * tensor.stride_head +
-           (num_queries - 1) * tensor.stride_q + (num_keys - 1) * tensor.stride_k + 1;
+    return last + 1;
   }
 };
 

@@ -13,32 +13,33 @@
 #include "attn_params.h"
 #include "pair/limits.cuh"
 #include "platform.cuh"
+#include "tile/elements.cuh"
 #include "tile/gradient.cuh"
 #include "tile/softmax.cuh"
 
 namespace regard::gpu {
 
-// This lane's share, of columns 8 * part and every 64th piece of 8 after them.
+// Of rows that begin at `a` and `b`: this lane's share, every 8th piece.
 template <AttnConfig kCfg>
 REGARD_DEVICE float product_share(const unsigned short* a, const unsigned short* b, int num_cols,
                                   int part) {
-  constexpr bool kIsBf16 = kCfg.element == Element::bf16;
+  constexpr Element kElement = kCfg.element;
+  constexpr int kElements = kElementsOfPiece<kElement>;
   float sum = 0.0f;
   REGARD_UNROLL
-  for (int col = part * 8; col < kCfg.value_dim; col += 64) {
+  for (int col = part * kElements; col < kCfg.value_dim; col += 8 * kElements) {
     if constexpr (kCfg.is_vectorised) {
       if (col < num_cols) {
-        const Piece x = load_global_piece(a + col), y = load_global_piece(b + col);
+        const Piece x = load_global_piece(element_at<kElement>(a, col)),
+                    y = load_global_piece(element_at<kElement>(b, col));
         REGARD_UNROLL
-        for (int i = 0; i < 8; ++i) {
-          sum += f32_from_bits<kIsBf16>(x.word[i / 2] >> i % 2 * 16 & 0xFFFFu) *
-                 f32_from_bits<kIsBf16>(y.word[i / 2] >> i % 2 * 16 & 0xFFFFu);
+        for (int i = 0; i < kElements; ++i) {
+          sum += element_of_piece<kElement>(x, i) * element_of_piece<kElement>(y, i);
         }
       }
     } else {
-      for (int i = col; i < col + 8 && i < num_cols; ++i) {
-        sum +=
-            f32_from_bits<kIsBf16>(load_global(a + i)) * f32_from_bits<kIsBf16>(load_global(b + i));
+      for (int i = col; i < col + kElements && i < num_cols; ++i) {
+        sum += load_element<kElement>(a, i) * load_element<kElement>(b, i);
       }
     }
   }
@@ -87,11 +88,12 @@ REGARD_DEVICE void attn_bwd_delta(const AttnBwdParams& p, unsigned short*) {
     const long long row = sequence.q_begin + query;
     float product = 0.0f;
     if (query < sequence.q_len) {
-      product = product_share<kCfg>(p.o.data + sequence.batch * p.o.stride_batch +
-                                        row * p.o.stride_seq + head * p.o.stride_head,
-                                    p.d_o.data + sequence.batch * p.d_o.stride_batch +
-                                        row * p.d_o.stride_seq + head * p.d_o.stride_head,
-                                    p.value_dim, part);
+      const auto row_of = [&](const OperandView& view) {
+        return element_at<kCfg.element>(
+            view.data,
+            sequence.batch * view.stride_batch + row * view.stride_seq + head * view.stride_head);
+      };
+      product = product_share<kCfg>(row_of(p.o), row_of(p.d_o), p.value_dim, part);
     }
     product = sum_of_quad(product);
     product += shuffle_xor(product, 4);

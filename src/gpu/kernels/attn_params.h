@@ -145,6 +145,24 @@ struct GradientView {
   int is_paired, is_whole;
 };
 
+// Gradients of what scores are made of besides q . k (attn_bwd_terms): term 0 is the bias, term 1
+// the slopes, 2 + i is tensor i of the score program.
+inline constexpr int kBiasTerm = 0, kSlopesTerm = 1, kFirstTensorTerm = 2;
+inline constexpr int kNumTerms = kFirstTensorTerm + kMaxProgramTensors;
+struct GradientTerms {
+  float* results[kNumTerms];  // f32, null where not asked for; the bias' has strides
+  long long bias_stride[4];   // batch, head, query, key; 0: summed over that axis
+  long long bias_extent[4];   // 1 where summed
+  int owns_bias;              // one pair for each element, which is written at once
+  int slopes_of_batch;        // slopes [B, Hq], else [Hq]
+  float* d_sink;              // [Hq]
+  // The workspace: sums as integers, contiguous, and what their unit follows from.
+  unsigned long long* sums;
+  long long first_sum[kNumTerms + 1];
+  unsigned* largest;        // bits of the largest magnitude that is added to a term
+  int sum_bits[kNumTerms];  // so large may it become: 2^62 / number of summands
+};
+
 struct AttnBwdParams : ProblemParams {
   OperandView o, d_o;                           // [B, Sq, Hq, Dv]
   LsePointer lse, d_lse;                        // natural logarithm; d_lse.data may be null
@@ -157,6 +175,8 @@ struct AttnBwdParams : ProblemParams {
   float* row_lse;    // LSE * log2(e), +infinity for rows that see nothing and beyond the last query
   float* row_delta;  // -(dO . O - dLSE), 0 there
   float* dq_sum;     // unless is_deterministic: dQ / scale, fragment after fragment
+  GradientTerms terms;
+  int pass;  // of a kernel that runs several times
 };
 
 }  // namespace regard::gpu

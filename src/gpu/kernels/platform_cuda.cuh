@@ -94,6 +94,12 @@ REGARD_DEVICE void add_global(float* to, const float (&values)[4]) {
 #endif
 }
 
+// The same of integers, whose sum and maximum do not depend on the order.
+REGARD_DEVICE void add_global(unsigned long long* to, unsigned long long value) {
+  atomicAdd(to, value);
+}
+REGARD_DEVICE void max_global(unsigned* to, unsigned value) { atomicMax(to, value); }
+
 REGARD_DEVICE unsigned shared_address(const void* pointer) {
   return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }
@@ -220,6 +226,7 @@ REGARD_DEVICE unsigned pack(float low, float high) {
 }
 
 REGARD_DEVICE float f32_from_word(unsigned bits) { return __uint_as_float(bits); }
+REGARD_DEVICE unsigned word_from_f32(float value) { return __float_as_uint(value); }
 // One 16-bit element.
 template <bool kIsBf16>
 REGARD_DEVICE float f32_from_bits(unsigned bits) {

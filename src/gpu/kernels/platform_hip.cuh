@@ -85,6 +85,12 @@ REGARD_DEVICE void add_global(float* to, const float (&values)[4]) {
     add_global(to + i, values[i]);
   }
 }
+REGARD_DEVICE void add_global(unsigned long long* to, unsigned long long value) {
+  __hip_atomic_fetch_add(to, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+REGARD_DEVICE void max_global(unsigned* to, unsigned value) {
+  __hip_atomic_fetch_max(to, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
 template <typename T>
 REGARD_DEVICE T load_shared(const T* from) {
   return *from;
@@ -133,6 +139,7 @@ REGARD_DEVICE void load_fragments_transposed(unsigned (&to)[4], const unsigned s
 }
 
 REGARD_DEVICE float f32_from_word(unsigned bits) { return __builtin_bit_cast(float, bits); }
+REGARD_DEVICE unsigned word_from_f32(float value) { return __builtin_bit_cast(unsigned, value); }
 template <bool kIsBf16>
 REGARD_DEVICE float element_of_pair(unsigned pair, int index) {
   const auto bits = static_cast<unsigned short>(pair >> 16 * index);

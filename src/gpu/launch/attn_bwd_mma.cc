@@ -10,6 +10,7 @@ void launch_attn_bwd_mma(const CudaDriver& driver, AttnBwdPlan plan, int compute
   const Workspace workspace(driver, plan.workspace_bytes, stream);
   place_workspace(plan, workspace.data());
   for (const BwdLaunch& launch : plan.launches) {
+    plan.params.pass = launch.pass;
     launch_kernel(driver,
                   {.stem = launch.stem,
                    .params = "AttnBwdParams",

@@ -7,6 +7,7 @@
 #include "core/dtype.h"
 #include "core/features.h"
 #include "core/sequences.h"
+#include "gpu/plan/attn_bwd_terms.h"
 #include "gpu/plan/emit_programs.h"
 
 namespace regard::gpu {
@@ -41,6 +42,23 @@ LsePointer lse_pointer(const LseView& view) {
   return {view.data, view.stride_batch, view.stride_head};
 }
 
+int64_t blocks_of(int64_t rows, int block) { return (rows + block - 1) / block; }
+
+// Where limits make blocks unequal, as many heads at once as stream 64 MiB (`head_bytes` each): the
+// second-level cache of an H100 holds 50 MB, and neighbours read the same rows at the same time.
+// Else one head after the other.
+int heads_per_section(bool has_limits, int64_t head_bytes, int64_t num_heads) {
+  constexpr int64_t kCacheBytes = 64 << 20;
+  const int64_t fitting = has_limits ? kCacheBytes / std::max<int64_t>(head_bytes, 1) : 1;
+  return static_cast<int>(std::clamp<int64_t>(fitting, 1, std::max<int64_t>(num_heads, 1)));
+}
+
+int64_t rows_of_workspace(const AttnBwdParams& params) {
+  return params.num_heads * params.num_row_groups * kRowGroup;
+}
+
+}  // namespace
+
 void set_bwd_params(const Problem& problem, const BackwardTensors& tensors, AttnBwdParams& params) {
   set_params(problem, params);
   params.o = operand(tensors.o);
@@ -59,24 +77,31 @@ void set_bwd_params(const Problem& problem, const BackwardTensors& tensors, Attn
                               : sequences * groups;
 }
 
-int64_t blocks_of(int64_t rows, int block) { return (rows + block - 1) / block; }
-
-// Where limits make blocks unequal, as many heads at once as stream 64 MiB (`head_bytes` each): the
-// second-level cache of an H100 holds 50 MB, and neighbours read the same rows at the same time.
-// Else one head after the other.
-int heads_per_section(bool has_limits, int64_t head_bytes, int64_t num_heads) {
-  constexpr int64_t kCacheBytes = 64 << 20;
-  const int64_t fitting = has_limits ? kCacheBytes / std::max<int64_t>(head_bytes, 1) : 1;
-  return static_cast<int>(std::clamp<int64_t>(fitting, 1, std::max<int64_t>(num_heads, 1)));
+size_t bwd_workspace_bytes(const AttnBwdParams& params, int64_t floats_of_row) {
+  return static_cast<size_t>(rows_of_workspace(params) * floats_of_row) * sizeof(float);
 }
 
-int64_t rows_of_workspace(const AttnBwdParams& params) {
-  return params.num_heads * params.num_row_groups * kRowGroup;
+void add_row_launches(const Problem& problem, const BackwardTensors& tensors,
+                      const AttnConfig& config, AttnBwdPlan& plan) {
+  const int64_t heads = problem.q.heads;
+  if (config.has_lengths) {
+    const AttnConfig clear = clear_config();
+    plan.launches.push_back({"attn_bwd_clear",
+                             clear,
+                             0,
+                             {blocks_of(std::max(problem.q.seq, problem.k.seq), clear.num_warps),
+                              std::max(heads, problem.k.heads), problem.q.batch}});
+  }
+  AttnConfig delta = delta_config(config);
+  delta.is_vectorised = has_whole_pieces(tensors.o) && has_whole_pieces(tensors.d_o);
+  plan.launches.push_back(
+      {"attn_bwd_delta",
+       delta,
+       0,
+       {blocks_of(problem.q.seq, kRowGroup), heads, core::num_sequences(problem)}});
 }
 
-}  // namespace
-
-std::string why_unsupported_attn_bwd_mma(const Problem& problem, const BackwardTensors& tensors,
+std::string why_unsupported_attn_bwd_mma(const Problem& problem, const BackwardTensors&,
                                          int compute_capability) {
   if (compute_capability < 75) {
     return "compute capability " + std::to_string(compute_capability) +
@@ -84,9 +109,6 @@ std::string why_unsupported_attn_bwd_mma(const Problem& problem, const BackwardT
   }
   if (std::string reason = why_unplannable(problem, kServed); !reason.empty()) {
     return reason;
-  }
-  if (const char* name = core::first_unserved(tensors, 0)) {
-    return std::string(name) + ": this kernel of the GPU engine does not compute it";
   }
   if (problem.q.dtype == DType::f32) {
     return "dtype f32: this kernel of the GPU engine serves f16 and bf16";
@@ -122,18 +144,7 @@ AttnBwdPlan plan_attn_bwd_mma(const Problem& problem, const BackwardTensors& ten
                         group * problem.q.seq * (2 * columns + 4 * problem.q.dim), problem.k.heads);
   plan.params.heads_per_section =
       heads_per_section(config.has_limits, problem.k.seq * 2 * columns / group, heads);
-  if (config.has_lengths) {
-    const AttnConfig clear = clear_config();
-    plan.launches.push_back({"attn_bwd_clear",
-                             clear,
-                             0,
-                             {blocks_of(std::max(problem.q.seq, problem.k.seq), clear.num_warps),
-                              std::max(heads, problem.k.heads), problem.q.batch}});
-  }
-  AttnConfig delta = delta_config(tiles);
-  delta.is_vectorised = has_whole_pieces(tensors.o) && has_whole_pieces(tensors.d_o);
-  plan.launches.push_back(
-      {"attn_bwd_delta", delta, 0, {blocks_of(problem.q.seq, kRowGroup), heads, sequences}});
+  add_row_launches(problem, tensors, tiles, plan);
   plan.launches.push_back(
       {"attn_bwd_mma",
        tiles,
@@ -152,8 +163,8 @@ AttnBwdPlan plan_attn_bwd_mma(const Problem& problem, const BackwardTensors& ten
                              {blocks_of(problem.q.seq, tiles.block_q), heads, sequences}});
   }
   const int64_t floats = 2 + (config.is_deterministic ? 0 : tiles.head_dim);  // of a row
-  plan.workspace_bytes =
-      static_cast<size_t>(rows_of_workspace(plan.params) * floats) * sizeof(float);
+  plan.workspace_bytes = bwd_workspace_bytes(plan.params, floats);
+  add_term_launches(problem, tensors, compute_capability, plan);
   return plan;
 }
 
@@ -162,6 +173,10 @@ void place_workspace(AttnBwdPlan& plan, void* workspace) {
   plan.params.row_lse = static_cast<float*>(workspace);
   plan.params.row_delta = plan.params.row_lse + rows;
   plan.params.dq_sum = plan.params.row_delta + rows;
+  GradientTerms& terms = plan.params.terms;
+  terms.sums =
+      reinterpret_cast<unsigned long long*>(static_cast<char*>(workspace) + plan.terms_offset);
+  terms.largest = reinterpret_cast<unsigned*>(terms.sums + terms.first_sum[kNumTerms]);
 }
 
 }  // namespace regard::gpu

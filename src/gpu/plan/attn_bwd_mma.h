@@ -109,6 +109,7 @@ struct BwdLaunch {
   AttnConfig config;
   int smem_bytes;
   Grid grid;
+  int pass = 0;  // AttnBwdParams::pass
 };
 
 struct AttnBwdPlan {
@@ -116,7 +117,15 @@ struct AttnBwdPlan {
   std::vector<BwdLaunch> launches;  // in order
   std::string programs{};           // text of programs.cuh; empty: no programs
   size_t workspace_bytes = 0;       // place_workspace gives the memory
+  size_t terms_offset = 0;          // of GradientTerms::sums in it
 };
+
+// What every backward of the GPU engine shares: the parameters but for the workspace, the kernels
+// that run first, and the workspace's size with so many floats a row.
+void set_bwd_params(const Problem& problem, const BackwardTensors& tensors, AttnBwdParams& params);
+void add_row_launches(const Problem& problem, const BackwardTensors& tensors,
+                      const AttnConfig& config, AttnBwdPlan& plan);
+size_t bwd_workspace_bytes(const AttnBwdParams& params, int64_t floats_of_row);
 
 // The problem must be supported. With `is_deterministic` no result depends on the order in which
 // thread blocks run; documents with lengths of their own always take that way.

@@ -111,6 +111,16 @@ template <typename T>
 T load_shared(const T* from) {
   return emulated::may_load_shared(from, sizeof(T)) ? *from : T{};
 }
+inline void add_global(unsigned long long* to, unsigned long long value) {
+  if (emulated::may_store_global(to, sizeof(value))) {
+    *to += value;
+  }
+}
+inline void max_global(unsigned* to, unsigned value) {
+  if (emulated::may_store_global(to, sizeof(value))) {
+    *to = *to > value ? *to : value;
+  }
+}
 template <typename T>
 void store_shared(T* to, std::type_identity_t<T> value) {
   if (emulated::may_store_shared(to, sizeof(T))) {
@@ -166,6 +176,7 @@ inline void load_fragments_transposed(unsigned (&to)[4], const unsigned short* r
 }
 
 inline float f32_from_word(unsigned bits) { return core::float_of(bits); }
+inline unsigned word_from_f32(float value) { return core::bits_of(value); }
 template <bool kIsBf16>
 float f32_from_bits(unsigned bits) {
   const auto element = static_cast<uint16_t>(bits);

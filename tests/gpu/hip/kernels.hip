@@ -5,6 +5,11 @@
 #include "attn_bwd_delta.cuh"
 #include "attn_bwd_dq_mma.cuh"
 #include "attn_bwd_mma.cuh"
+#include "attn_bwd_simt_dkv.cuh"
+#include "attn_bwd_simt_dq.cuh"
+#include "attn_bwd_sink.cuh"
+#include "attn_bwd_terms.cuh"
+#include "attn_bwd_terms_end.cuh"
 #include "attn_combine.cuh"
 #include "attn_decode_mma.cuh"
 #include "attn_fwd_mma.cuh"
@@ -48,3 +53,14 @@ REGARD_KERNEL(attn_bwd_dq_mma, AttnBwdParams, dropout,
               {.element = Element::bf16, .head_dim = 64, .value_dim = 64, .block_q = 64,
                .block_k = 32, .has_dropout = true, .is_deterministic = true})
 REGARD_KERNEL(attn_bwd_convert, AttnBwdParams, plain, {.head_dim = 64, .block_q = 32})
+REGARD_KERNEL(attn_bwd_simt_dkv, AttnBwdParams, f32,
+              {.element = Element::f32, .head_dim = 64, .value_dim = 64, .block_q = 32, .block_k = 64,
+               .has_limits = true, .is_deterministic = true})
+REGARD_KERNEL(attn_bwd_simt_dq, AttnBwdParams, f32,
+              {.element = Element::f32, .head_dim = 64, .value_dim = 64, .block_q = 64, .block_k = 32,
+               .has_dropout = true, .is_deterministic = true})
+REGARD_KERNEL(attn_bwd_terms, AttnBwdParams, f32,
+              {.element = Element::f32, .bias = BiasFormat::f32, .head_dim = 64, .value_dim = 64,
+               .block_q = 64, .block_k = 32, .has_alibi = true, .is_deterministic = true})
+REGARD_KERNEL(attn_bwd_terms_end, AttnBwdParams, plain, {.num_warps = 8})
+REGARD_KERNEL(attn_bwd_sink, AttnBwdParams, plain, {.num_warps = 8})

@@ -4,6 +4,7 @@
 
 #include "attn_config.h"
 #include "attn_params.h"
+#include "pair/exp2.cuh"
 #include "pair/score.cuh"
 #include "platform.cuh"
 
@@ -32,7 +33,7 @@ template <AttnConfig kCfg, bool kMayHide>
 REGARD_DEVICE PairGradient pair_gradient(const AttnBwdParams& p, const PairScore& score,
                                          const RowTerms& row, float d_weight,
                                          float dropout_factor) {
-  const float weight = exp2_fast(score.log2 - row.lse);
+  const float weight = exp2_of<kCfg.element>(score.log2 - row.lse);
   PairGradient gradient{weight, 0.0f};
   if constexpr (kCfg.has_dropout) {
     gradient.weight *= dropout_factor;
