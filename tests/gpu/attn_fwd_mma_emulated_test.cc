@@ -26,7 +26,7 @@ struct Kernel {
 
 template <int kComputeCapability, AttnConfig kCfg>
 constexpr Kernel kernel() {
-  constexpr AttnConfig kPlanned = gpu::with_tiles(kCfg, kComputeCapability);
+  constexpr AttnConfig kPlanned = gpu::with_tiles(kCfg, kComputeCapability, !kCfg.is_packed);
   return {kPlanned, gpu::attn_fwd_mma<kPlanned>};
 }
 
@@ -58,6 +58,16 @@ constexpr std::array kKernels = {
                .element = Element::f16, .head_dim = 256, .value_dim = 256, .has_limits = true}>(),
     kernel<90, AttnConfig{.element = Element::bf16, .head_dim = 128, .value_dim = 128}>(),
     kernel<90, AttnConfig{.head_dim = 128, .value_dim = 128, .has_limits = true}>(),
+    kernel<90, AttnConfig{.element = Element::bf16, .head_dim = 64, .value_dim = 64}>(),
+    kernel<90,
+           AttnConfig{.head_dim = 64, .value_dim = 64, .has_limits = true, .is_packed = true}>(),
+    kernel<90, AttnConfig{.element = Element::bf16,
+                          .head_dim = 128,
+                          .value_dim = 128,
+                          .has_limits = true,
+                          .is_packed = true}>(),
+    kernel<90, AttnConfig{.head_dim = 192, .value_dim = 192, .has_limits = true}>(),
+    kernel<90, AttnConfig{.element = Element::bf16, .head_dim = 256, .value_dim = 256}>(),
     kernel<75, AttnConfig{.head_dim = 64, .value_dim = 64, .has_limits = true}>(),
     kernel<75,
            AttnConfig{
@@ -277,6 +287,17 @@ std::vector<EmulatedCase> emulated_cases() {
   add(80, base(f16, 66, 70, 256, 256), [](AttentionCase& c) { c.causal = Causal::upper_left; });
   add(90, base(bf16, 140, 150, 128, 128), [](AttentionCase&) {});
   add(90, base(f16, 140, 200, 120, 128), [](AttentionCase& c) { c.causal = Causal::lower_right; });
+  add(90, base(bf16, 131, 300, 64, 64), [](AttentionCase&) {});
+  add(90, base(f16, 300, 310, 64, 64), [](AttentionCase& c) {
+    c.documents = {{270, 200}, {30, 110}};
+    c.causal = Causal::lower_right;
+  });
+  add(90, base(bf16, 200, 260, 128, 128), [](AttentionCase& c) {
+    c.documents = {{140, 150}, {60, 110}};
+    c.window = {.left = 90, .right = 5};
+  });
+  add(90, base(f16, 70, 150, 192, 192), [](AttentionCase& c) { c.causal = Causal::lower_right; });
+  add(90, base(bf16, 135, 200, 256, 256), [](AttentionCase&) {});
   add(75, base(f16, 140, 140, 64, 64), [](AttentionCase& c) {
     c.causal = Causal::upper_left;
     c.q_magnitude = 8.0f;

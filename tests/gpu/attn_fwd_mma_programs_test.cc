@@ -15,7 +15,7 @@ constexpr int kProgram = 5;  // as the build writes it: both kinds, a tensor of 
 
 template <gpu::AttnConfig kCfg>
 void expect_right(const AttentionCase& config) {
-  constexpr gpu::AttnConfig kPlanned = gpu::with_tiles(kCfg, 80);
+  constexpr gpu::AttnConfig kPlanned = gpu::with_tiles(kCfg, 80, true);
   const AttentionJudge judge(config);
   ASSERT_EQ(gpu::why_unsupported_attn_fwd_mma(judge.problem(), 80), "");
   AttentionResults results(config, judge.operands());

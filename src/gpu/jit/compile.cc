@@ -96,13 +96,14 @@ std::string arch_of(int compute_capability) {
   return "sm_" + std::to_string(compute_capability) + (compute_capability == 90 ? "a" : "");
 }
 
-// One block a multiprocessor is enough: else ptxas may spill to fit several.
+// The number of blocks is always given: else ptxas may spill to fit several.
 std::string generated_source(const CompileRequest& request) {
   return "#include \"" + request.stem + ".cuh\"\n" +
          "using namespace regard::gpu;\n"
          "extern __shared__ __align__(128) unsigned short shared[];\n"
          "extern \"C\" __global__ void __launch_bounds__(" +
-         std::to_string(request.config.num_threads()) + ", 1) " + request.stem +
+         std::to_string(request.config.num_threads()) + ", " +
+         std::to_string(request.config.min_blocks) + ") " + request.stem +
          "(const __grid_constant__ " + request.params +
          " params) {\n  regard::gpu::" + request.stem + "<" + literal(request.config) +
          ">(params, shared);\n}\n";

@@ -26,6 +26,7 @@ struct AttnConfig {
   // Tiles of K and of V in shared memory: with several, those of the next steps are copied while
   // one is computed.
   int num_stages = 1;
+  int min_blocks = 1;         // thread blocks that a multiprocessor's registers must have room for
   int fetch_bytes = 0;        // around every asynchronous copy, into the L2 cache: 0, 128 or 256
   // Of the backward: queries whose scores lie in registers at once, and parts of dK's and dV's
   // columns that different warps add up.

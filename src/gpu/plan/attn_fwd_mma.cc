@@ -60,7 +60,9 @@ AttnFwdPlan plan_attn_fwd_mma(const Problem& problem, const ForwardOutputs& outp
   AttnConfig config = config_of(problem);
   config.is_vectorised = config.is_vectorised && has_whole_pieces(outputs.o);
   config.loads_twos = has_twos(problem);
-  AttnFwdPlan plan{.config = with_tiles(config, compute_capability), .params = {}};
+  // Documents may be short where the packed rows are long; the host does not know.
+  const bool has_few_keys = !core::is_packed(problem) && problem.k.seq <= kFewKeys;
+  AttnFwdPlan plan{.config = with_tiles(config, compute_capability, has_few_keys), .params = {}};
   set_params(problem, plan.params);
   plan.config.folds_scale = plan.config.folds_scale && plan.params.score_factor > 0.0f;
   plan.params.o = result(outputs.o);

@@ -9,9 +9,14 @@
 
 namespace regard::gpu {
 
+// Keys up to which a block has so few steps that its first and last copies count: more blocks a
+// multiprocessor then pay off, also with smaller steps.
+inline constexpr int64_t kFewKeys = 1024;
+
 // Fills in block sizes, stages and instructions: `config` has element, head_dim, value_dim and
 // flags. Sums and scores of a lane take row_tiles * (value_dim + block_k) / 2 of its 255 registers.
-constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability) {
+// What was measured stands in docs/kernels/attn_fwd_mma.md.
+constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability, bool has_few_keys) {
   const bool is_turing = compute_capability < 80;
   const int largest = config.head_dim > config.value_dim ? config.head_dim : config.value_dim;
   const int smem_bytes = smem_limit_bytes(compute_capability);
@@ -23,7 +28,11 @@ constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability) {
   config.num_warps = 4;
   config.folds_scale = config.may_fold_scale();
   config.num_stages = has_room && largest <= 128 ? 2 : 1;
-  if (largest <= 64) {
+  if (largest <= 64 && has_room && is_plain && has_few_keys) {
+    config.block_q = 128;
+    config.block_k = 32;
+    config.min_blocks = 3;
+  } else if (largest <= 64) {
     config.block_q = config.reads_pairs() || config.has_dropout ? 64 : 128;
     config.block_k = 64;
     config.keeps_q = is_plain && has_room;
@@ -35,9 +44,10 @@ constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability) {
         has_room &&
         (is_plain || (config.is_vectorised && !config.has_dropout && config.num_pair_terms() <= 2));
     const bool is_tight = !has_room && !is_turing && !config.changes_pairs();
+    const bool is_long = compute_capability == 90 && !has_few_keys;
     config.num_warps = is_tight ? 8 : 4;
     config.block_q = is_tall || is_tight ? 128 : 64;
-    config.block_k = is_tall && !(is_plain && compute_capability == 90) ? 32 : 64;
+    config.block_k = is_tall && !(is_plain && is_long) ? 32 : 64;
   } else if (largest > 192 && is_plain && smem_bytes > 203 * 1024) {
     config.num_warps = 8;
     config.num_stages = 2;
@@ -45,7 +55,9 @@ constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability) {
     config.block_k = 64;
   } else {
     config.block_q = 64;
-    config.block_k = largest > 192 && (is_turing || !is_plain) ? 16 : 32;
+    config.block_k = largest > 192            ? (is_turing || !is_plain ? 16 : 32)
+                     : is_turing || !is_plain ? 32
+                                              : 64;
   }
   return config;
 }

@@ -27,6 +27,7 @@ void for_each_number(const AttnConfig& config, const Visit& visit) {
   visit("block_k", "k", config.block_k);
   visit("num_warps", "w", config.num_warps);
   visit("num_stages", "s", config.num_stages);
+  visit("min_blocks", "b", config.min_blocks);
   visit("fetch_bytes", "fetch", config.fetch_bytes);
   visit("slice_q", "slice", config.slice_q);
   visit("column_parts", "parts", config.column_parts);
