@@ -11,7 +11,7 @@ namespace regard::gpu {
 
 // Keys up to which a block has so few steps that its first and last copies count: more blocks a
 // multiprocessor then pay off, also with smaller steps.
-inline constexpr int64_t kFewKeys = 1024;
+inline constexpr int64_t kFewKeys = 512;
 
 // Fills in block sizes, stages and instructions: `config` has element, head_dim, value_dim and
 // flags. Sums and scores of a lane take row_tiles * (value_dim + block_k) / 2 of its 255 registers.
@@ -44,7 +44,7 @@ constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability, bool 
         has_room &&
         (is_plain || (config.is_vectorised && !config.has_dropout && config.num_pair_terms() <= 2));
     const bool is_tight = !has_room && !is_turing && !config.changes_pairs();
-    const bool is_long = compute_capability == 90 && !has_few_keys;
+    const bool is_long = compute_capability == 90 && !(has_few_keys && config.has_limits);
     config.num_warps = is_tight ? 8 : 4;
     config.block_q = is_tall || is_tight ? 128 : 64;
     config.block_k = is_tall && !(is_plain && is_long) ? 32 : 64;
