@@ -55,9 +55,8 @@ constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability, bool 
     config.block_k = 64;
   } else {
     config.block_q = 64;
-    config.block_k = largest > 192            ? (is_turing || !is_plain ? 16 : 32)
-                     : is_turing || !is_plain ? 32
-                                              : 64;
+    const int most_keys = largest > 192 ? 32 : 64;
+    config.block_k = is_turing || !is_plain ? most_keys / 2 : most_keys;
   }
   return config;
 }
