@@ -16,7 +16,8 @@ inline constexpr int64_t kFewKeys = 512;
 // Fills in block sizes, stages and instructions: `config` has element, head_dim, value_dim and
 // flags. Sums and scores of a lane take row_tiles * (value_dim + block_k) / 2 of its 255 registers.
 // What was measured stands in docs/kernels/attn_fwd_mma.md.
-constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability, bool has_few_keys) {
+constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability,
+                                bool has_few_keys = false) {
   const bool is_turing = compute_capability < 80;
   const int largest = config.head_dim > config.value_dim ? config.head_dim : config.value_dim;
   const int smem_bytes = smem_limit_bytes(compute_capability);
@@ -40,9 +41,14 @@ constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability, bool 
     // Two blocks a multiprocessor: 128 rows by 64 keys take 204 KiB, and all registers. Draws of
     // dropout, or many terms at once, would spill with 128 rows. 99 KiB hold one block of any size:
     // the one of 8 warps.
+<<<<<<< HEAD
     const bool is_tall =
         has_room &&
         (is_plain || (config.is_vectorised && !config.has_dropout && config.num_pair_terms() <= 2));
+=======
+    const bool is_tall = has_room && !config.has_dropout && config.num_pair_terms() <= 2 &&
+                         !(config.has_softcap && config.has_alibi);
+>>>>>>> 8ae9924 (gpu: cap and ALiBi together take the smaller tile; few keys are an option of with_tiles)
     const bool is_tight = !has_room && !is_turing && !config.changes_pairs();
     const bool is_long = compute_capability == 90 && !(has_few_keys && config.has_limits);
     config.num_warps = is_tight ? 8 : 4;
