@@ -41,20 +41,9 @@ constexpr AttnConfig with_tiles(AttnConfig config, int compute_capability,
     // Two blocks a multiprocessor: 128 rows by 64 keys take 204 KiB, and all registers. Draws of
     // dropout, or many terms at once, would spill with 128 rows. 99 KiB hold one block of any size:
     // the one of 8 warps.
-<<<<<<< HEAD
-<<<<<<< HEAD
     const bool is_tall =
         has_room &&
         (is_plain || (config.is_vectorised && !config.has_dropout && config.num_pair_terms() <= 2));
-=======
-    const bool is_tall = has_room && !config.has_dropout && config.num_pair_terms() <= 2 &&
-                         !(config.has_softcap && config.has_alibi);
->>>>>>> 8ae9924 (gpu: cap and ALiBi together take the smaller tile; few keys are an option of with_tiles)
-=======
-    const bool is_tall =
-        has_room &&
-        (is_plain || (config.is_vectorised && !config.has_dropout && config.num_pair_terms() <= 2));
->>>>>>> ebfc2ff (gpu: one rule for tall tiles; docs: what else could be faster)
     const bool is_tight = !has_room && !is_turing && !config.changes_pairs();
     const bool is_long = compute_capability == 90 && !(has_few_keys && config.has_limits);
     config.num_warps = is_tight ? 8 : 4;
