@@ -17,6 +17,7 @@ int preprocess_command(const Words& words);
 int infer_command(const Words& words);
 int merge_command(const Words& words);
 int evaluate_command(const Words& words);
+int warmup_command(const Words& words);
 int doctor_command(const Words& words);
 
 struct Command {

@@ -11,13 +11,15 @@
 namespace cli {
 
 std::span<const Command> commands() {
-  static constexpr std::array<Command, 7> kCommands = {{
+  static constexpr std::array<Command, 8> kCommands = {{
       {"train", "fine-tune a model as a YAML file says", train_command},
       {"check", "say what is wrong with a YAML file, without loading anything", check_command},
       {"preprocess", "tokenize and cache the data of a YAML file", preprocess_command},
       {"infer", "ask a model, with or without its adapter", infer_command},
       {"merge-lora", "write base model and adapter as one model", merge_command},
       {"evaluate", "loss and perplexity on the validation rows", evaluate_command},
+      {"warmup", "compile the attention kernels of a YAML file before they are needed",
+       warmup_command},
       {"doctor", "what this machine is and which attention modules run on it", doctor_command},
   }};
   return kCommands;

@@ -20,7 +20,7 @@ TEST(Program, UnknownCommand_IsNamedWithCode2) {
 
 TEST(Program, HelpOfEachCommand_Succeeds) {
   for (const char* command :
-       {"train", "check", "preprocess", "infer", "merge-lora", "evaluate", "doctor"}) {
+       {"train", "check", "preprocess", "infer", "merge-lora", "evaluate", "warmup", "doctor"}) {
     const ProgramResult result = run_program(std::string(command) + " --help");
     EXPECT_EQ(result.exit_code, 0) << command << result.output;
     EXPECT_NE(result.output.find(command), std::string::npos);

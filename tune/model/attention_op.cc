@@ -55,10 +55,7 @@ regard::Backend backend_on(const torch::Device& device, regard::Module module) {
 
 // Whether the module's kernels take `tensor` as bf16 although the model computes in f32.
 bool casts_to_bf16(const torch::Tensor& tensor, regard::Module module) {
-  using regard::Module;
-  return tensor.is_cuda() && tensor.scalar_type() == torch::kFloat32 &&
-         (module == Module::flash_attention_2 || module == Module::flash_attention_3 ||
-          module == Module::s2 || module == Module::sage);
+  return tensor.is_cuda() && tensor.scalar_type() == torch::kFloat32 && takes_bf16_on_gpu(module);
 }
 
 regard::Problem problem_of(const AttentionCall& call, const torch::Tensor& q,
@@ -222,6 +219,18 @@ torch::Tensor attention_to_cache(const torch::Tensor& q_in, const torch::Tensor&
       problem, {heads_view(o, shape.num_heads, shape.head_dim), {}},
       q.is_cuda() ? regard::Backend::cuda : regard::backend_of(module, problem));
   return o.to(q_in.scalar_type());
+}
+
+bool takes_bf16_on_gpu(regard::Module module) {
+  using regard::Module;
+  return module == Module::flash_attention_2 || module == Module::flash_attention_3 ||
+         module == Module::s2 || module == Module::sage;
+}
+
+regard::Problem attention_problem(const torch::Tensor& q, const torch::Tensor& k,
+                                  const torch::Tensor& v, const AttentionShape& shape,
+                                  const SequenceLayout& layout) {
+  return problem_of({shape, layout}, q, k, v);
 }
 
 }  // namespace tune::ops

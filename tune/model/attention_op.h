@@ -52,4 +52,12 @@ torch::Tensor attention_to_cache(const torch::Tensor& q, const torch::Tensor& k,
 torch::Tensor rotated(const torch::Tensor& x, const SequenceLayout& layout, int64_t head_dim,
                       float sign);
 
+// Whether a GPU computes the module in bf16 also where the model computes in f32 (rule 19).
+bool takes_bf16_on_gpu(regard::Module module);
+
+// What rotary_attention asks of the engine for operands like these.
+regard::Problem attention_problem(const torch::Tensor& q, const torch::Tensor& k,
+                                  const torch::Tensor& v, const AttentionShape& shape,
+                                  const SequenceLayout& layout);
+
 }  // namespace tune::ops

@@ -11,4 +11,11 @@ namespace tune {
 // reason where it refuses. Nothing for a CPU, whose limits rule 30 knows.
 void probe_attention(const ModelConfig& config, const ModelOptions& options, bool is_training);
 
+// Compiles into the engine's disk cache what this attention launches on GPUs of
+// `compute_capability` (10 * major + minor) over packed rows of `num_tokens` together; needs NVRTC
+// and no GPU. Nothing for eager, which LibTorch computes. Throws regard::Error where the engine
+// refuses.
+void compile_attention(const ModelConfig& config, const ModelOptions& options, int64_t num_tokens,
+                       int compute_capability);
+
 }  // namespace tune
