@@ -5,7 +5,9 @@
 #include "gpu/launch/attn_bwd_mma.h"
 #include "gpu/launch/attn_decode_mma.h"
 #include "gpu/launch/attn_fwd_mma.h"
+#include "gpu/launch/attn_fwd_simt.h"
 #include "gpu/launch/sage_fwd_mma.h"
+#include "gpu/plan/attn_bwd_simt.h"
 #include "gpu/plan/attn_fwd_simt.h"
 #include "regard/cuda.h"
 
@@ -25,8 +27,8 @@ void forward_mma(const Gpu& gpu, const Problem& problem, const ForwardOutputs& o
 }
 
 void forward_simt(const Gpu& gpu, const Problem& problem, const ForwardOutputs& outputs) {
-  launch_attn_fwd_mma(*gpu.driver, plan_attn_fwd_simt(problem, outputs, gpu.compute_capability),
-                      gpu.compute_capability, gpu.stream);
+  launch_attn_fwd_simt(*gpu.driver, plan_attn_fwd_simt(problem, outputs, gpu.compute_capability),
+                       gpu.compute_capability, gpu.stream);
 }
 
 void forward_sage_mma(const Gpu& gpu, const Problem& problem, const ForwardOutputs& outputs) {
@@ -41,6 +43,11 @@ void backward_mma(const Gpu& gpu, const Problem& problem, const BackwardTensors&
       gpu.compute_capability, gpu.stream);
 }
 
+void backward_simt(const Gpu& gpu, const Problem& problem, const BackwardTensors& tensors) {
+  launch_attn_bwd_mma(*gpu.driver, plan_attn_bwd_simt(problem, tensors, gpu.compute_capability),
+                      gpu.compute_capability, gpu.stream);
+}
+
 constexpr std::array kForwardKernels = {
     ForwardKernel{"attn_decode_mma", why_unsupported_attn_decode_mma, forward_decode_mma},
     ForwardKernel{"attn_fwd_mma", why_unsupported_attn_fwd_mma, forward_mma},
@@ -50,6 +57,7 @@ constexpr std::array kForwardKernels = {
 
 constexpr std::array kBackwardKernels = {
     BackwardKernel{"attn_bwd_mma", why_unsupported_attn_bwd_mma, backward_mma},
+    BackwardKernel{"attn_bwd_simt", why_unsupported_attn_bwd_simt, backward_simt},
 };
 
 void add_reason(std::string& reasons, const char* stem, const std::string& reason) {
