@@ -18,16 +18,16 @@ struct AttnConfig {
   MatrixProduct product = MatrixProduct::m16n8k16;
   BiasFormat bias = BiasFormat::none;
   ValueRounding values = ValueRounding::none;  // with int8 scores
-  int head_dim = 64;   // D, rounded up to a multiple of 16
-  int value_dim = 64;  // Dv, likewise
-  int block_q = 64;    // queries of a thread block
-  int block_k = 64;    // keys of a step
+  int head_dim = 64;                           // D, rounded up to a multiple of 16
+  int value_dim = 64;                          // Dv, likewise
+  int block_q = 64;                            // queries of a thread block
+  int block_k = 64;                            // keys of a step
   int num_warps = 4;
   // Tiles of K and of V in shared memory: with several, those of the next steps are copied while
   // one is computed.
   int num_stages = 1;
-  int min_blocks = 1;         // thread blocks that a multiprocessor's registers must have room for
-  int fetch_bytes = 0;        // around every asynchronous copy, into the L2 cache: 0, 128 or 256
+  int min_blocks = 1;   // thread blocks that a multiprocessor's registers must have room for
+  int fetch_bytes = 0;  // around every asynchronous copy, into the L2 cache: 0, 128 or 256
   // Of the backward: queries whose scores lie in registers at once, and parts of dK's and dV's
   // columns that different warps add up.
   int slice_q = 0, column_parts = 1;
