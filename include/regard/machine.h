@@ -40,7 +40,7 @@ struct REGARD_API Machine {
 // cannot be found out stays at its default.
 REGARD_API Machine detect_machine();
 
-// The same for its CPU alone, whatever GPU is beside it: the device that computes in this version.
+// The same for its CPU alone, whatever GPU is beside it.
 REGARD_API Machine detect_cpu_machine();
 
 // cpu | pascal | turing | ampere | ada | hopper | blackwell | mi300, with CUDA 13.0 or ROCm 6.2.
