@@ -1,6 +1,7 @@
 // Compilation ahead of time: planners and launchers run as for a call, over a driver whose every
 // function succeeds and does nothing, so that what they ask for is compiled and cached, no GPU
 // needed, and no second list of what a problem needs exists.
+#include <bit>
 #include <cstdint>
 
 #include "gpu/jit/nvrtc.h"
@@ -14,7 +15,7 @@ namespace {
 
 // Stands for contexts, modules, functions and memory alike: never looked into.
 constexpr CudaPointer kSomewhere = 4096;
-void* somewhere() { return reinterpret_cast<void*>(static_cast<uintptr_t>(kSomewhere)); }
+void* somewhere() { return std::bit_cast<void*>(kSomewhere); }
 
 template <typename... Arguments>
 void ignore(CudaResult (*&function)(Arguments...)) {

@@ -1,5 +1,6 @@
 #include "gpu/launch/workspace.h"
 
+#include <bit>
 #include <string>
 
 #include "regard/error.h"
@@ -16,7 +17,7 @@ Workspace::Workspace(const CudaDriver& driver, size_t num_bytes, CudaStream stre
   } else {
     CudaPointer pointer = 0;
     if (driver.memory_allocate_async(&pointer, num_bytes, stream) == 0) {
-      data_ = reinterpret_cast<void*>(static_cast<uintptr_t>(pointer));
+      data_ = std::bit_cast<void*>(pointer);
     }
   }
   if (data_ == nullptr) {

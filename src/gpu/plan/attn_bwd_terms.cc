@@ -68,7 +68,7 @@ std::array<TermSizes, kNumTerms> set_results(const Problem& problem, const Backw
   for (int i = 0; tensors.d_tensors != nullptr && i < program.num_tensors; ++i) {
     if (tensors.d_tensors[i] != nullptr) {
       constexpr int64_t kMostReads = 64;  // of one tensor by one pair
-      const auto term = static_cast<size_t>(kFirstTensorTerm + i);
+      const auto term = static_cast<size_t>(kFirstTensorTerm) + static_cast<size_t>(i);
       terms.results[term] = tensors.d_tensors[i];
       sizes[term] = {num_elements(program.tensors[i]), pairs * problem.q.heads * kMostReads};
     }
