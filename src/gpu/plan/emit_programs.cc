@@ -163,8 +163,9 @@ class Function {
     }
     for (int32_t i = last; i >= 0; --i) {
       const Node& node = graph_.node(i);
-      for (int8_t o = 0; is_needed[static_cast<size_t>(i)] && o < node.num_operands; ++o) {
-        is_needed[static_cast<size_t>(node.operands[static_cast<size_t>(o)])] = true;
+      const auto num_operands = static_cast<size_t>(node.num_operands);
+      for (size_t o = 0; is_needed[static_cast<size_t>(i)] && o < num_operands; ++o) {
+        is_needed[static_cast<size_t>(node.operands[o])] = true;
       }
     }
     std::string text;
