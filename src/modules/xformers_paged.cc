@@ -28,6 +28,7 @@ Lengths checked_starts(Lengths starts, Lengths lengths) {
 
 std::vector<int32_t> q_lengths_of(const Blocks& blocks) {
   std::vector<int32_t> lengths;
+  lengths.reserve(static_cast<size_t>(blocks.count()));
   for (int32_t block = 0; block < blocks.count(); ++block) {
     lengths.push_back(static_cast<int32_t>(blocks.num_queries_of(block)));
   }
