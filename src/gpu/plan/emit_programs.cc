@@ -163,8 +163,10 @@ class Function {
     }
     for (int32_t i = last; i >= 0; --i) {
       const Node& node = graph_.node(i);
-      const auto num_operands = static_cast<size_t>(node.num_operands);
-      for (size_t o = 0; is_needed[static_cast<size_t>(i)] && o < num_operands; ++o) {
+      if (!is_needed[static_cast<size_t>(i)]) {
+        continue;
+      }
+      for (size_t o = 0; o < static_cast<size_t>(node.num_operands); ++o) {
         is_needed[static_cast<size_t>(node.operands[o])] = true;
       }
     }
