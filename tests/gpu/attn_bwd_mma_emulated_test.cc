@@ -2,9 +2,6 @@
 // against the reference.
 #include <gtest/gtest.h>
 
-#include <array>
-#include <cstring>
-#include <new>
 #include <string>
 #include <vector>
 
@@ -13,13 +10,8 @@
 #include "gpu/kernels/attn_bwd_delta.cuh"
 #include "gpu/kernels/attn_bwd_dq_mma.cuh"
 #include "gpu/kernels/attn_bwd_mma.cuh"
-#include "gpu/plan/attn_bwd_mma.h"
-#include "gpu/plan/print_config.h"
-#include "reference/attention.h"
-#include "tests/gpu/emulated_launch.h"
-#include "tests/gpu/emulator/emulator.h"
-#include "tests/gpu/relocated_problem.h"
-#include "tests/support/attention_judge.h"
+#include "tests/gpu/emulated_backward.h"
+#include "tests/gpu/emulated_case.h"
 
 namespace regard::testing {
 namespace {
@@ -28,24 +20,9 @@ using gpu::AttnConfig;
 using gpu::BiasFormat;
 using gpu::Element;
 
-struct Kernel {
-  const char* stem;
-  AttnConfig config;
-  void (*run)(const gpu::AttnBwdParams&, unsigned short*);
-};
-
-constexpr AttnConfig with_rows_apart(AttnConfig config) {
-  config.is_vectorised = false;
-  return config;
-}
-constexpr AttnConfig with_whole_pieces(AttnConfig config) {
-  config.is_vectorised = true;
-  return config;
-}
-
 // Every kernel that the planner may ask for where config_of gives kCfg.
 template <int kComputeCapability, AttnConfig kCfg>
-void add_kernels(std::vector<Kernel>& kernels) {
+void add_kernels(std::vector<BackwardText>& kernels) {
   constexpr AttnConfig kTiles = gpu::with_bwd_tiles(kCfg, kComputeCapability);
   // O may lie in whole pieces where q does not, and the other way round.
   constexpr AttnConfig kDelta = with_whole_pieces(gpu::delta_config(kTiles));
@@ -69,7 +46,7 @@ constexpr AttnConfig deterministic(AttnConfig config) {
 
 // Both ways to dQ.
 template <int kComputeCapability, AttnConfig kCfg>
-void add_both(std::vector<Kernel>& kernels) {
+void add_both(std::vector<BackwardText>& kernels) {
   add_kernels<kComputeCapability, kCfg>(kernels);
   add_kernels<kComputeCapability, deterministic(kCfg)>(kernels);
 }
@@ -111,9 +88,9 @@ constexpr AttnConfig kWidest{
 constexpr AttnConfig kCausal64{.head_dim = 64, .value_dim = 64, .has_limits = true};
 constexpr AttnConfig kScattered128{.head_dim = 128, .value_dim = 128, .is_vectorised = false};
 
-const std::vector<Kernel>& kernels() {
-  static const std::vector<Kernel> kKernels = [] {
-    std::vector<Kernel> all{
+const std::vector<BackwardText>& kernels() {
+  static const std::vector<BackwardText> kKernels = [] {
+    std::vector<BackwardText> all{
         {"attn_bwd_clear", gpu::clear_config(), gpu::attn_bwd_clear<gpu::clear_config()>}};
     add_both<80, kPlain64>(all);
     add_both<80, kCausal128>(all);
@@ -136,82 +113,29 @@ const std::vector<Kernel>& kernels() {
   return kKernels;
 }
 
-struct EmulatedCase {
+struct EmulatedBackward {
   int compute_capability;
   AttentionCase config;
   bool is_deterministic;
 };
-void PrintTo(const EmulatedCase& value, std::ostream* out) { *out << value.config.id(); }
+void PrintTo(const EmulatedBackward& value, std::ostream* out) { *out << value.config.id(); }
 
-// NaN until the kernels write it; NaN where they read what nobody wrote.
-class PoisonedWorkspace {
- public:
-  explicit PoisonedWorkspace(size_t num_bytes)
-      : num_bytes_(num_bytes), data_(::operator new (num_bytes + 1, std::align_val_t{256})) {
-    std::memset(data_, 0x7F, num_bytes);
-  }
-  ~PoisonedWorkspace() { ::operator delete (data_, std::align_val_t{256}); }
-  PoisonedWorkspace(const PoisonedWorkspace&) = delete;
-  PoisonedWorkspace& operator=(const PoisonedWorkspace&) = delete;
-
-  void* data() const { return data_; }
-  MemoryRange range() const { return {data_, num_bytes_, true}; }
-
- private:
-  size_t num_bytes_;
-  void* data_;
-};
-
-std::string run(const gpu::BwdLaunch& launch, const gpu::AttnBwdParams& params,
-                const std::vector<MemoryRange>& memory) {
-  for (const Kernel& kernel : kernels()) {
-    if (std::strcmp(kernel.stem, launch.stem) == 0 && kernel.config == launch.config) {
-      return emulate(
-          emulated_launch(launch.grid, launch.config.num_threads(), launch.smem_bytes, memory),
-          [&](unsigned short* shared) { kernel.run(params, shared); });
-    }
-  }
-  return "add to kernels(): " + gpu::literal(launch.config);
-}
-
-class AttnBwdMma : public ::testing::TestWithParam<EmulatedCase> {};
+class AttnBwdMma : public ::testing::TestWithParam<EmulatedBackward> {};
 
 TEST_P(AttnBwdMma, Emulated_AgreesWithReferenceAndTouchesOnlyItsMemory) {
-  const auto& [compute_capability, config, is_deterministic] = GetParam();
-  const AttentionJudge judge(config);
-  AttentionResults results(config, judge.operands());
-  reference::forward(judge.problem(), results.outputs());
-  RelocatedProblem relocated(host_memory(), judge.problem(), results.tensors(judge.operands()));
-  ASSERT_EQ(gpu::why_unsupported_attn_bwd_mma(relocated.problem(), relocated.tensors(),
-                                              compute_capability),
-            "");
-  gpu::AttnBwdPlan plan = gpu::plan_attn_bwd_mma(relocated.problem(), relocated.tensors(),
-                                                 compute_capability, is_deterministic);
-  const PoisonedWorkspace workspace(plan.workspace_bytes);
-  gpu::place_workspace(plan, workspace.data());
-  std::vector<MemoryRange> memory = memory_of(relocated);
-  memory.push_back(workspace.range());
-  for (const gpu::BwdLaunch& launch : plan.launches) {
-    SCOPED_TRACE(gpu::describe(launch.stem, launch.config));
-    EXPECT_LE(launch.smem_bytes, gpu::smem_limit_bytes(compute_capability));
-    ASSERT_EQ(run(launch, plan.params, memory), "");
-  }
-  EXPECT_TRUE(relocated.copy_back()) << "something beside the results was written";
-  judge.expect_right(results);
+  const EmulatedBackward& value = GetParam();
+  expect_backward_right(
+      kernels(), value.compute_capability, value.config,
+      [&](const Problem& problem, const BackwardTensors& tensors) {
+        return gpu::why_unsupported_attn_bwd_mma(problem, tensors, value.compute_capability);
+      },
+      [&](const Problem& problem, const BackwardTensors& tensors) {
+        return gpu::plan_attn_bwd_mma(problem, tensors, value.compute_capability, value.is_deterministic);
+      });
 }
 
-std::vector<EmulatedCase> emulated_cases() {
-  const auto base = [](DType dtype, int64_t sq, int64_t sk, int64_t d, int64_t dv) {
-    AttentionCase config;
-    config.dtype = config.gradient_dtype = dtype;
-    config.sq = sq;
-    config.sk = sk;
-    config.d = d;
-    config.dv = dv;
-    config.seed = static_cast<uint32_t>(sq * 131 + sk * 17 + d);
-    return config;
-  };
-  std::vector<EmulatedCase> cases;
+std::vector<EmulatedBackward> emulated_cases() {
+  std::vector<EmulatedBackward> cases;
   const auto add_one = [&](int compute_capability, bool is_deterministic, AttentionCase config,
                            auto change) {
     change(config);
@@ -222,29 +146,29 @@ std::vector<EmulatedCase> emulated_cases() {
     add_one(compute_capability, true, config, change);
   };
   const auto f16 = DType::f16, bf16 = DType::bf16;
-  add(80, base(f16, 129, 200, 64, 64), [](AttentionCase& c) {
+  add(80, case_of(f16, 129, 200, 64, 64), [](AttentionCase& c) {
     c.q_heads = 2;
     c.has_d_lse = true;
   });
-  add(80, base(f16, 5, 0, 64, 64), [](AttentionCase&) {});
-  add(80, base(f16, 0, 5, 64, 64), [](AttentionCase&) {});
-  add(80, base(bf16, 130, 97, 128, 128), [](AttentionCase& c) {
+  add(80, case_of(f16, 5, 0, 64, 64), [](AttentionCase&) {});
+  add(80, case_of(f16, 0, 5, 64, 64), [](AttentionCase&) {});
+  add(80, case_of(bf16, 130, 97, 128, 128), [](AttentionCase& c) {
     c.causal = Causal::lower_right;
     c.q_heads = 4;
     c.kv_heads = 2;
     c.layout = Layout::bhsd;
     c.gradient_dtype = DType::f32;
   });
-  add(80, base(bf16, 40, 150, 128, 128), [](AttentionCase& c) {
+  add(80, case_of(bf16, 40, 150, 128, 128), [](AttentionCase& c) {
     c.causal = Causal::upper_left;
     c.has_nan_keys = true;
   });
-  add(80, base(f16, 150, 150, 48, 16), [](AttentionCase& c) {
+  add(80, case_of(f16, 150, 150, 48, 16), [](AttentionCase& c) {
     c.documents = {{70, 30}, {0, 20}, {75, 100}, {5, 0}};
     c.causal = Causal::lower_right;
     c.q_heads = 2;
   });
-  add(80, base(f16, 70, 140, 9, 7), [](AttentionCase& c) {
+  add(80, case_of(f16, 70, 140, 9, 7), [](AttentionCase& c) {
     c.window = {.left = 20, .right = 3};
     c.softcap = 5.0f;
     c.has_alibi = true;
@@ -253,48 +177,48 @@ std::vector<EmulatedCase> emulated_cases() {
     c.batch = 2;
     c.layout = Layout::sliced;
   });
-  add_one(80, true, base(bf16, 90, 80, 20, 31), [](AttentionCase& c) {
+  add_one(80, true, case_of(bf16, 90, 80, 20, 31), [](AttentionCase& c) {
     c.documents = {{30, 50}, {50, 20}};
     c.unowned = 5;
     c.window = {.left = 10, .right = 0};
     c.has_alibi = true;
   });
-  add(80, base(bf16, 75, 140, 32, 32), [](AttentionCase& c) {
+  add(80, case_of(bf16, 75, 140, 32, 32), [](AttentionCase& c) {
     c.has_mask = c.has_bias = true;
     c.dropout = 0.3f;
     c.q_heads = 2;
   });
-  add(80, base(f16, 140, 140, 32, 32), [](AttentionCase& c) {
+  add(80, case_of(f16, 140, 140, 32, 32), [](AttentionCase& c) {
     c.chunks = {.size = 60, .shift = 30, .first_shifted_head = 1};
     c.has_sink = true;
     c.q_heads = 2;
   });
-  add(80, base(f16, 140, 150, 32, 32), [](AttentionCase& c) {
+  add(80, case_of(f16, 140, 150, 32, 32), [](AttentionCase& c) {
     c.block_q = 32;
     c.block_k = 48;
     c.causal = Causal::lower_right;
   });
-  add_one(80, false, base(f16, 70, 150, 64, 64), [](AttentionCase& c) {
+  add_one(80, false, case_of(f16, 70, 150, 64, 64), [](AttentionCase& c) {
     c.dropout = 0.5f;
     c.batch = 2;
   });
-  add(80, base(bf16, 70, 90, 192, 128), [](AttentionCase& c) { c.q_magnitude = 4.0f; });
-  add_one(86, false, base(bf16, 70, 90, 128, 128),
+  add(80, case_of(bf16, 70, 90, 192, 128), [](AttentionCase& c) { c.q_magnitude = 4.0f; });
+  add_one(86, false, case_of(bf16, 70, 90, 128, 128),
           [](AttentionCase& c) { c.causal = Causal::lower_right; });
-  add(86, base(f16, 66, 70, 256, 256), [](AttentionCase& c) { c.causal = Causal::upper_left; });
-  add(75, base(f16, 140, 140, 64, 64), [](AttentionCase& c) {
+  add(86, case_of(f16, 66, 70, 256, 256), [](AttentionCase& c) { c.causal = Causal::upper_left; });
+  add(75, case_of(f16, 140, 140, 64, 64), [](AttentionCase& c) {
     c.causal = Causal::upper_left;
     c.q_magnitude = 8.0f;
   });
-  add_one(75, false, base(f16, 40, 70, 64, 64), [](AttentionCase& c) { c.dropout = 0.2f; });
-  add(75, base(f16, 33, 65, 121, 128), [](AttentionCase& c) { c.has_d_lse = true; });
-  add(75, base(f16, 37, 40, 248, 256), [](AttentionCase& c) { c.causal = Causal::lower_right; });
+  add_one(75, false, case_of(f16, 40, 70, 64, 64), [](AttentionCase& c) { c.dropout = 0.2f; });
+  add(75, case_of(f16, 33, 65, 121, 128), [](AttentionCase& c) { c.has_d_lse = true; });
+  add(75, case_of(f16, 37, 40, 248, 256), [](AttentionCase& c) { c.causal = Causal::lower_right; });
   return cases;
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, AttnBwdMma, ::testing::ValuesIn(emulated_cases()),
                          [](const auto& test_info) {
-                           const EmulatedCase& value = test_info.param;
+                           const EmulatedBackward& value = test_info.param;
                            return "sm" + std::to_string(value.compute_capability) +
                                   (value.is_deterministic ? "_deterministic_" : "_") +
                                   value.config.id();

@@ -2,9 +2,6 @@
 // the reference.
 #include <gtest/gtest.h>
 
-#include <array>
-#include <cstring>
-#include <new>
 #include <string>
 #include <vector>
 
@@ -16,11 +13,8 @@
 #include "gpu/kernels/attn_bwd_terms.cuh"
 #include "gpu/kernels/attn_bwd_terms_end.cuh"
 #include "gpu/plan/attn_bwd_simt.h"
-#include "gpu/plan/print_config.h"
-#include "reference/attention.h"
-#include "tests/gpu/emulator/emulator.h"
-#include "tests/gpu/relocated_problem.h"
-#include "tests/support/attention_judge.h"
+#include "tests/gpu/emulated_backward.h"
+#include "tests/gpu/emulated_case.h"
 
 namespace regard::testing {
 namespace {
@@ -29,24 +23,9 @@ using gpu::AttnConfig;
 using gpu::BiasFormat;
 using gpu::Element;
 
-struct Kernel {
-  const char* stem;
-  AttnConfig config;
-  void (*run)(const gpu::AttnBwdParams&, unsigned short*);
-};
-
-constexpr AttnConfig with_rows_apart(AttnConfig config) {
-  config.is_vectorised = false;
-  return config;
-}
-constexpr AttnConfig with_whole_pieces(AttnConfig config) {
-  config.is_vectorised = true;
-  return config;
-}
-
 // Every kernel that the planner may ask for where config_of gives kCfg.
 template <int kComputeCapability, AttnConfig kCfg>
-void add_kernels(std::vector<Kernel>& kernels) {
+void add_kernels(std::vector<BackwardText>& kernels) {
   constexpr AttnConfig kDkv = gpu::with_simt_dkv_tiles(kCfg, kComputeCapability);
   constexpr AttnConfig kDq = gpu::with_simt_dq_tiles(kCfg, kComputeCapability);
   // O may lie in whole pieces where q does not, and the other way round.
@@ -103,9 +82,9 @@ constexpr AttnConfig kBf16 = changed(f32_config(64, 64), [](AttnConfig& c) {
 
 constexpr AttnConfig kWarps8{.num_warps = 8};
 
-const std::vector<Kernel>& kernels() {
-  static const std::vector<Kernel> kKernels = [] {
-    std::vector<Kernel> all{
+const std::vector<BackwardText>& kernels() {
+  static const std::vector<BackwardText> kKernels = [] {
+    std::vector<BackwardText> all{
         {"attn_bwd_clear", gpu::clear_config(), gpu::attn_bwd_clear<gpu::clear_config()>},
         {"attn_bwd_terms_end", kWarps8, gpu::attn_bwd_terms_end<kWarps8>},
         {"attn_bwd_sink", kWarps8, gpu::attn_bwd_sink<kWarps8>}};
@@ -125,115 +104,49 @@ const std::vector<Kernel>& kernels() {
   return kKernels;
 }
 
-struct EmulatedCase {
-  int compute_capability;
-  AttentionCase config;
-};
-void PrintTo(const EmulatedCase& value, std::ostream* out) { *out << value.config.id(); }
-
-// NaN until the kernels write it; NaN where they read what nobody wrote.
-class PoisonedWorkspace {
- public:
-  explicit PoisonedWorkspace(size_t num_bytes)
-      : num_bytes_(num_bytes), data_(::operator new (num_bytes + 1, std::align_val_t{256})) {
-    std::memset(data_, 0x7F, num_bytes);
-  }
-  ~PoisonedWorkspace() { ::operator delete (data_, std::align_val_t{256}); }
-  PoisonedWorkspace(const PoisonedWorkspace&) = delete;
-  PoisonedWorkspace& operator=(const PoisonedWorkspace&) = delete;
-
-  void* data() const { return data_; }
-  MemoryRange range() const { return {data_, num_bytes_, true}; }
-
- private:
-  size_t num_bytes_;
-  void* data_;
-};
-
-std::string run(const gpu::BwdLaunch& launch, const gpu::AttnBwdParams& params,
-                const std::vector<MemoryRange>& memory) {
-  for (const Kernel& kernel : kernels()) {
-    if (std::strcmp(kernel.stem, launch.stem) == 0 && kernel.config == launch.config) {
-      return emulate({.grid_x = static_cast<int>(launch.grid.x),
-                      .grid_y = static_cast<int>(launch.grid.y),
-                      .grid_z = static_cast<int>(launch.grid.z),
-                      .num_threads = launch.config.num_threads(),
-                      .smem_bytes = launch.smem_bytes,
-                      .memory = memory},
-                     [&](unsigned short* shared) { kernel.run(params, shared); });
-    }
-  }
-  return "add to kernels(): " + gpu::literal(launch.config);
-}
-
 class AttnBwdSimt : public ::testing::TestWithParam<EmulatedCase> {};
 
 TEST_P(AttnBwdSimt, Emulated_AgreesWithReferenceAndTouchesOnlyItsMemory) {
-  const auto& [compute_capability, config] = GetParam();
-  const AttentionJudge judge(config);
-  AttentionResults results(config, judge.operands());
-  reference::forward(judge.problem(), results.outputs());
-  RelocatedProblem relocated(host_memory(), judge.problem(), results.tensors(judge.operands()));
-  ASSERT_EQ(gpu::why_unsupported_attn_bwd_simt(relocated.problem(), relocated.tensors(),
-                                               compute_capability),
-            "");
-  gpu::AttnBwdPlan plan =
-      gpu::plan_attn_bwd_simt(relocated.problem(), relocated.tensors(), compute_capability);
-  const PoisonedWorkspace workspace(plan.workspace_bytes);
-  gpu::place_workspace(plan, workspace.data());
-  std::vector<MemoryRange> memory{workspace.range()};
-  for (const RelocatedProblem::Piece& piece : relocated.pieces()) {
-    memory.push_back({piece.there, piece.num_bytes, piece.is_result});
-  }
-  for (const gpu::BwdLaunch& launch : plan.launches) {
-    SCOPED_TRACE(gpu::describe(launch.stem, launch.config));
-    EXPECT_LE(launch.smem_bytes, gpu::smem_limit_bytes(compute_capability));
-    plan.params.pass = launch.pass;
-    ASSERT_EQ(run(launch, plan.params, memory), "");
-  }
-  EXPECT_TRUE(relocated.copy_back()) << "something beside the results was written";
-  judge.expect_right(results);
+  const EmulatedCase& value = GetParam();
+  expect_backward_right(
+      kernels(), value.compute_capability, value.config,
+      [&](const Problem& problem, const BackwardTensors& tensors) {
+        return gpu::why_unsupported_attn_bwd_simt(problem, tensors, value.compute_capability);
+      },
+      [&](const Problem& problem, const BackwardTensors& tensors) {
+        return gpu::plan_attn_bwd_simt(problem, tensors, value.compute_capability);
+      });
 }
 
 std::vector<EmulatedCase> emulated_cases() {
-  const auto base = [](DType dtype, int64_t sq, int64_t sk, int64_t d, int64_t dv) {
-    AttentionCase config;
-    config.dtype = config.gradient_dtype = dtype;
-    config.sq = sq;
-    config.sk = sk;
-    config.d = d;
-    config.dv = dv;
-    config.seed = static_cast<uint32_t>(sq * 131 + sk * 17 + d);
-    return config;
-  };
   std::vector<EmulatedCase> cases;
   const auto add = [&](int compute_capability, AttentionCase config, auto change) {
     change(config);
     cases.push_back({compute_capability, config});
   };
   const auto f16 = DType::f16, bf16 = DType::bf16, f32 = DType::f32;
-  add(80, base(f32, 129, 200, 64, 64), [](AttentionCase& c) {
+  add(80, case_of(f32, 129, 200, 64, 64), [](AttentionCase& c) {
     c.q_heads = 2;
     c.has_d_lse = true;
   });
-  add(80, base(f32, 5, 0, 64, 64), [](AttentionCase&) {});
-  add(80, base(f32, 0, 5, 64, 64), [](AttentionCase&) {});
-  add(80, base(f32, 130, 97, 128, 128), [](AttentionCase& c) {
+  add(80, case_of(f32, 5, 0, 64, 64), [](AttentionCase&) {});
+  add(80, case_of(f32, 0, 5, 64, 64), [](AttentionCase&) {});
+  add(80, case_of(f32, 130, 97, 128, 128), [](AttentionCase& c) {
     c.causal = Causal::lower_right;
     c.q_heads = 4;
     c.kv_heads = 2;
     c.layout = Layout::bhsd;
   });
-  add(80, base(f32, 40, 150, 128, 128), [](AttentionCase& c) {
+  add(80, case_of(f32, 40, 150, 128, 128), [](AttentionCase& c) {
     c.causal = Causal::upper_left;
     c.has_nan_keys = true;
   });
-  add(80, base(f32, 150, 150, 44, 16), [](AttentionCase& c) {
+  add(80, case_of(f32, 150, 150, 44, 16), [](AttentionCase& c) {
     c.documents = {{70, 30}, {0, 20}, {75, 100}, {5, 0}};
     c.causal = Causal::lower_right;
     c.q_heads = 2;
   });
-  add(80, base(f32, 70, 140, 9, 7), [](AttentionCase& c) {
+  add(80, case_of(f32, 70, 140, 9, 7), [](AttentionCase& c) {
     c.window = {.left = 20, .right = 3};
     c.softcap = 5.0f;
     c.has_alibi = c.asks_score_gradients = true;
@@ -242,50 +155,50 @@ std::vector<EmulatedCase> emulated_cases() {
     c.batch = 2;
     c.layout = Layout::sliced;
   });
-  add(80, base(bf16, 90, 80, 20, 31), [](AttentionCase& c) {
+  add(80, case_of(bf16, 90, 80, 20, 31), [](AttentionCase& c) {
     c.documents = {{30, 50}, {50, 20}};
     c.unowned = 5;
     c.window = {.left = 10, .right = 0};
     c.has_alibi = true;
   });
-  add(80, base(f32, 75, 140, 32, 32), [](AttentionCase& c) {
+  add(80, case_of(f32, 75, 140, 32, 32), [](AttentionCase& c) {
     c.has_mask = c.has_bias = c.has_nan_keys = true;
     c.broadcast = Broadcast::over_head_and_query;
     c.asks_score_gradients = true;
     c.dropout = 0.3f;
     c.q_heads = 2;
   });
-  add(80, base(f32, 7, 0, 28, 28), [](AttentionCase& c) {
+  add(80, case_of(f32, 7, 0, 28, 28), [](AttentionCase& c) {
     c.has_bias = c.has_mask = c.asks_score_gradients = true;
     c.broadcast = Broadcast::over_key;  // whose gradient has elements without any key
     c.dropout = 0.1f;
   });
   for (const Broadcast broadcast :
        {Broadcast::full, Broadcast::over_batch_and_head, Broadcast::over_key}) {
-    add(80, base(f32, 75, 140, 32, 32), [broadcast](AttentionCase& c) {
+    add(80, case_of(f32, 75, 140, 32, 32), [broadcast](AttentionCase& c) {
       c.has_mask = c.has_bias = c.asks_score_gradients = true;
       c.broadcast = broadcast;
       c.dropout = 0.1f;
       c.q_heads = c.batch = 2;
     });
   }
-  add(80, base(f32, 140, 140, 32, 32), [](AttentionCase& c) {
+  add(80, case_of(f32, 140, 140, 32, 32), [](AttentionCase& c) {
     c.chunks = {.size = 60, .shift = 30, .first_shifted_head = 1};
     c.has_sink = c.asks_score_gradients = c.has_d_lse = true;
     c.q_heads = 2;
   });
-  add(80, base(f32, 140, 150, 32, 32), [](AttentionCase& c) {
+  add(80, case_of(f32, 140, 150, 32, 32), [](AttentionCase& c) {
     c.block_q = 32;
     c.block_k = 48;
     c.causal = Causal::lower_right;
     c.has_nan_keys = true;
   });
-  add(80, base(f16, 40, 70, 320, 288), [](AttentionCase& c) { c.q_magnitude = 4.0f; });
-  add(75, base(f32, 40, 50, 512, 508), [](AttentionCase& c) {
+  add(80, case_of(f16, 40, 70, 320, 288), [](AttentionCase& c) { c.q_magnitude = 4.0f; });
+  add(75, case_of(f32, 40, 50, 512, 508), [](AttentionCase& c) {
     c.causal = Causal::lower_right;
     c.dropout = 0.2f;
   });
-  add(75, base(bf16, 140, 140, 64, 64), [](AttentionCase& c) {
+  add(75, case_of(bf16, 140, 140, 64, 64), [](AttentionCase& c) {
     c.causal = Causal::upper_left;
     c.q_magnitude = 8.0f;
     c.gradient_dtype = DType::f32;
@@ -294,10 +207,7 @@ std::vector<EmulatedCase> emulated_cases() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, AttnBwdSimt, ::testing::ValuesIn(emulated_cases()),
-                         [](const auto& test_info) {
-                           return "sm" + std::to_string(test_info.param.compute_capability) + "_" +
-                                  test_info.param.config.id();
-                         });
+                         [](const auto& test_info) { return name_of(test_info.param); });
 
 }  // namespace
 }  // namespace regard::testing

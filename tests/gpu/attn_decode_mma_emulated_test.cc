@@ -11,6 +11,7 @@
 #include "gpu/kernels/attn_decode_mma.cuh"
 #include "gpu/plan/attn_decode_mma.h"
 #include "gpu/plan/print_config.h"
+#include "tests/gpu/emulated_case.h"
 #include "tests/gpu/emulated_launch.h"
 #include "tests/gpu/relocated_problem.h"
 #include "tests/support/attention_judge.h"
@@ -88,12 +89,6 @@ constexpr std::array kKernels = {
     kernel<75, 1, AttnConfig{.head_dim = 256, .value_dim = 256, .has_softcap = true}>(),
 };
 
-struct EmulatedCase {
-  int compute_capability;
-  AttentionCase config;
-};
-void PrintTo(const EmulatedCase& value, std::ostream* out) { *out << value.config.id(); }
-
 // The workspace as the allocator gives it: with whatever was there before.
 class Workspace {
  public:
@@ -147,16 +142,6 @@ TEST_P(AttnDecodeMma, Emulated_AgreesWithReferenceAndTouchesOnlyItsMemory) {
 }
 
 std::vector<EmulatedCase> emulated_cases() {
-  const auto base = [](DType dtype, int64_t sq, int64_t sk, int64_t d, int64_t dv) {
-    AttentionCase config;
-    config.dtype = config.gradient_dtype = dtype;
-    config.sq = sq;
-    config.sk = sk;
-    config.d = d;
-    config.dv = dv;
-    config.seed = static_cast<uint32_t>(sq * 131 + sk * 17 + d);
-    return config;
-  };
   const auto heads = [](AttentionCase& c, int64_t q_heads, int64_t kv_heads) {
     c.q_heads = q_heads;
     c.kv_heads = kv_heads;
@@ -167,24 +152,24 @@ std::vector<EmulatedCase> emulated_cases() {
     cases.push_back({compute_capability, config});
   };
   const auto f16 = DType::f16, bf16 = DType::bf16;
-  add(80, base(f16, 1, 700, 64, 64), [&](AttentionCase& c) { heads(c, 4, 2); });
-  add(80, base(f16, 1, 0, 64, 64), [](AttentionCase&) {});
-  add(80, base(f16, 2, 1, 64, 64), [](AttentionCase& c) { c.batch = 9; });
-  add(80, base(bf16, 5, 597, 128, 128), [&](AttentionCase& c) {
+  add(80, case_of(f16, 1, 700, 64, 64), [&](AttentionCase& c) { heads(c, 4, 2); });
+  add(80, case_of(f16, 1, 0, 64, 64), [](AttentionCase&) {});
+  add(80, case_of(f16, 2, 1, 64, 64), [](AttentionCase& c) { c.batch = 9; });
+  add(80, case_of(bf16, 5, 597, 128, 128), [&](AttentionCase& c) {
     c.causal = Causal::lower_right;
     heads(c, 6, 1);
     c.layout = Layout::bhsd;
   });
-  add(80, base(bf16, 10, 150, 128, 128), [&](AttentionCase& c) {
+  add(80, case_of(bf16, 10, 150, 128, 128), [&](AttentionCase& c) {
     c.causal = Causal::upper_left;  // parts that no row sees
     heads(c, 3, 1);
     c.has_nan_keys = true;
   });
-  add(80, base(f16, 6, 450, 48, 16), [&](AttentionCase& c) {
+  add(80, case_of(f16, 6, 450, 48, 16), [&](AttentionCase& c) {
     c.documents = {{2, 30}, {0, 20}, {1, 400}, {3, 0}};
     heads(c, 2, 1);
   });
-  add(80, base(f16, 1, 640, 9, 7), [&](AttentionCase& c) {
+  add(80, case_of(f16, 1, 640, 9, 7), [&](AttentionCase& c) {
     c.window = {.left = 400, .right = 3};
     c.softcap = 5.0f;
     c.has_alibi = c.has_sink = true;
@@ -192,38 +177,38 @@ std::vector<EmulatedCase> emulated_cases() {
     c.batch = 2;
     c.layout = Layout::sliced;
   });
-  add(80, base(bf16, 1, 190, 192, 128), [](AttentionCase& c) { c.has_sink = true; });
-  add(80, base(bf16, 3, 0, 192, 128), [](AttentionCase& c) { c.has_sink = true; });
-  add(80, base(f16, 6, 170, 256, 256), [](AttentionCase& c) { c.causal = Causal::upper_left; });
-  add(90, base(bf16, 1, 900, 128, 128), [&](AttentionCase& c) {
+  add(80, case_of(bf16, 1, 190, 192, 128), [](AttentionCase& c) { c.has_sink = true; });
+  add(80, case_of(bf16, 3, 0, 192, 128), [](AttentionCase& c) { c.has_sink = true; });
+  add(80, case_of(f16, 6, 170, 256, 256), [](AttentionCase& c) { c.causal = Causal::upper_left; });
+  add(90, case_of(bf16, 1, 900, 128, 128), [&](AttentionCase& c) {
     heads(c, 8, 1);
     c.q_magnitude = 8.0f;
   });
-  add(90, base(bf16, 1, 640, 64, 64), [&](AttentionCase& c) {
+  add(90, case_of(bf16, 1, 640, 64, 64), [&](AttentionCase& c) {
     heads(c, 8, 1);
     c.batch = 2;
     c.page_size = 16;
     c.causal = Causal::lower_right;
   });
-  add(90, base(f16, 48, 300, 128, 128), [&](AttentionCase& c) {  // more than one row tile
+  add(90, case_of(f16, 48, 300, 128, 128), [&](AttentionCase& c) {  // more than one row tile
     heads(c, 2, 1);
     c.documents = {{40, 230}, {7, 300}, {1, 100}};
     c.page_size = 48;
     c.causal = Causal::lower_right;
   });
-  add(90, base(f16, 3, 500, 32, 32), [&](AttentionCase& c) {
+  add(90, case_of(f16, 3, 500, 32, 32), [&](AttentionCase& c) {
     heads(c, 4, 1);
     c.causal = Causal::lower_right;
     c.chunks = {.size = 200, .shift = 100, .first_shifted_head = 2};
     c.has_bias = true;
   });
-  add(90, base(bf16, 4, 700, 32, 32), [&](AttentionCase& c) {
+  add(90, case_of(bf16, 4, 700, 32, 32), [&](AttentionCase& c) {
     heads(c, 3, 1);
     c.has_mask = true;
     c.block_q = 2;
     c.block_k = 70;
   });
-  add(90, base(f16, 9, 600, 32, 32), [&](AttentionCase& c) {
+  add(90, case_of(f16, 9, 600, 32, 32), [&](AttentionCase& c) {
     heads(c, 4, 2);
     c.documents = {{3, 50}, {2, 0}, {1, 541}};
     c.unowned = 3;
@@ -235,17 +220,14 @@ std::vector<EmulatedCase> emulated_cases() {
       problem.documents.q_lengths = nullptr;
     };
   });
-  add(75, base(f16, 1, 540, 64, 64), [](AttentionCase& c) { c.causal = Causal::lower_right; });
-  add(75, base(f16, 2, 265, 184, 192), [](AttentionCase& c) { c.page_size = 20; });
-  add(75, base(f16, 1, 100, 248, 256), [](AttentionCase& c) { c.softcap = 3.0f; });
+  add(75, case_of(f16, 1, 540, 64, 64), [](AttentionCase& c) { c.causal = Causal::lower_right; });
+  add(75, case_of(f16, 2, 265, 184, 192), [](AttentionCase& c) { c.page_size = 20; });
+  add(75, case_of(f16, 1, 100, 248, 256), [](AttentionCase& c) { c.softcap = 3.0f; });
   return cases;
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, AttnDecodeMma, ::testing::ValuesIn(emulated_cases()),
-                         [](const auto& test_info) {
-                           return "sm" + std::to_string(test_info.param.compute_capability) + "_" +
-                                  test_info.param.config.id();
-                         });
+                         [](const auto& test_info) { return name_of(test_info.param); });
 
 }  // namespace
 }  // namespace regard::testing

@@ -8,6 +8,7 @@
 #include "gpu/kernels/attn_fwd_mma.cuh"
 #include "gpu/plan/attn_fwd_mma.h"
 #include "gpu/plan/print_config.h"
+#include "tests/gpu/emulated_case.h"
 #include "tests/gpu/emulated_launch.h"
 #include "tests/gpu/relocated_problem.h"
 #include "tests/support/attention_judge.h"
@@ -115,12 +116,6 @@ constexpr std::array kKernels = {
                           .has_dropout = true,
                           .has_block_mask = true}>(),
 };
-
-struct EmulatedCase {
-  int compute_capability;
-  AttentionCase config;
-};
-void PrintTo(const EmulatedCase& value, std::ostream* out) { *out << value.config.id(); }
 
 std::string run(const gpu::AttnFwdPlan& plan, const std::vector<MemoryRange>& memory) {
   for (const Kernel& kernel : kKernels) {
@@ -237,39 +232,29 @@ void add_feature_cases(std::vector<EmulatedCase>& cases) {
 }
 
 std::vector<EmulatedCase> emulated_cases() {
-  const auto base = [](DType dtype, int64_t sq, int64_t sk, int64_t d, int64_t dv) {
-    AttentionCase config;
-    config.dtype = config.gradient_dtype = dtype;
-    config.sq = sq;
-    config.sk = sk;
-    config.d = d;
-    config.dv = dv;
-    config.seed = static_cast<uint32_t>(sq * 131 + sk * 17 + d);
-    return config;
-  };
   std::vector<EmulatedCase> cases;
   const auto add = [&](int compute_capability, AttentionCase config, auto change) {
     change(config);
     cases.push_back({compute_capability, config});
   };
   const auto f16 = DType::f16, bf16 = DType::bf16;
-  add(80, base(f16, 129, 200, 64, 64), [](AttentionCase& c) { c.q_heads = 2; });
-  add(80, base(f16, 5, 0, 64, 64), [](AttentionCase&) {});
-  add(80, base(bf16, 130, 97, 128, 128), [](AttentionCase& c) {
+  add(80, case_of(f16, 129, 200, 64, 64), [](AttentionCase& c) { c.q_heads = 2; });
+  add(80, case_of(f16, 5, 0, 64, 64), [](AttentionCase&) {});
+  add(80, case_of(bf16, 130, 97, 128, 128), [](AttentionCase& c) {
     c.causal = Causal::lower_right;
     c.q_heads = 2;
     c.layout = Layout::bhsd;
   });
-  add(80, base(bf16, 40, 150, 128, 128), [](AttentionCase& c) {
+  add(80, case_of(bf16, 40, 150, 128, 128), [](AttentionCase& c) {
     c.causal = Causal::upper_left;
     c.has_nan_keys = true;
   });
-  add(80, base(f16, 150, 150, 48, 16), [](AttentionCase& c) {
+  add(80, case_of(f16, 150, 150, 48, 16), [](AttentionCase& c) {
     c.documents = {{70, 30}, {0, 20}, {75, 100}, {5, 0}};
     c.causal = Causal::lower_right;
     c.q_heads = 2;
   });
-  add(80, base(f16, 70, 140, 9, 7), [](AttentionCase& c) {
+  add(80, case_of(f16, 70, 140, 9, 7), [](AttentionCase& c) {
     c.window = {.left = 20, .right = 3};
     c.softcap = 5.0f;
     c.has_alibi = true;
@@ -278,45 +263,44 @@ std::vector<EmulatedCase> emulated_cases() {
     c.batch = 2;
     c.layout = Layout::sliced;
   });
-  add(80, base(bf16, 90, 80, 20, 31), [](AttentionCase& c) {
+  add(80, case_of(bf16, 90, 80, 20, 31), [](AttentionCase& c) {
     c.documents = {{30, 50}, {60, 30}};
     c.window = {.left = 10, .right = 0};
     c.has_alibi = true;
   });
-  add(80, base(bf16, 70, 90, 192, 128), [](AttentionCase& c) { c.softcap = 20.0f; });
-  add(80, base(f16, 66, 70, 256, 256), [](AttentionCase& c) { c.causal = Causal::upper_left; });
-  add(90, base(bf16, 140, 150, 128, 128), [](AttentionCase&) {});
-  add(90, base(f16, 140, 200, 120, 128), [](AttentionCase& c) { c.causal = Causal::lower_right; });
-  add(90, base(bf16, 131, 300, 64, 64), [](AttentionCase&) {});
-  add(90, base(f16, 300, 310, 64, 64), [](AttentionCase& c) {
+  add(80, case_of(bf16, 70, 90, 192, 128), [](AttentionCase& c) { c.softcap = 20.0f; });
+  add(80, case_of(f16, 66, 70, 256, 256), [](AttentionCase& c) { c.causal = Causal::upper_left; });
+  add(90, case_of(bf16, 140, 150, 128, 128), [](AttentionCase&) {});
+  add(90, case_of(f16, 140, 200, 120, 128),
+      [](AttentionCase& c) { c.causal = Causal::lower_right; });
+  add(90, case_of(bf16, 131, 300, 64, 64), [](AttentionCase&) {});
+  add(90, case_of(f16, 300, 310, 64, 64), [](AttentionCase& c) {
     c.documents = {{270, 200}, {30, 110}};
     c.causal = Causal::lower_right;
   });
-  add(90, base(bf16, 200, 260, 128, 128), [](AttentionCase& c) {
+  add(90, case_of(bf16, 200, 260, 128, 128), [](AttentionCase& c) {
     c.documents = {{140, 150}, {60, 110}};
     c.window = {.left = 90, .right = 5};
   });
-  add(90, base(f16, 70, 150, 192, 192), [](AttentionCase& c) { c.causal = Causal::lower_right; });
-  add(90, base(bf16, 135, 200, 256, 256), [](AttentionCase&) {});
-  add(75, base(f16, 140, 140, 64, 64), [](AttentionCase& c) {
+  add(90, case_of(f16, 70, 150, 192, 192),
+      [](AttentionCase& c) { c.causal = Causal::lower_right; });
+  add(90, case_of(bf16, 135, 200, 256, 256), [](AttentionCase&) {});
+  add(75, case_of(f16, 140, 140, 64, 64), [](AttentionCase& c) {
     c.causal = Causal::upper_left;
     c.q_magnitude = 8.0f;
   });
-  add(75, base(f16, 33, 65, 121, 128), [](AttentionCase& c) { c.has_alibi = true; });
-  add(75, base(f16, 60, 70, 184, 192), [](AttentionCase& c) {
+  add(75, case_of(f16, 33, 65, 121, 128), [](AttentionCase& c) { c.has_alibi = true; });
+  add(75, case_of(f16, 60, 70, 184, 192), [](AttentionCase& c) {
     c.documents = {{20, 30}, {40, 40}};
     c.causal = Causal::lower_right;
   });
-  add(75, base(f16, 17, 40, 248, 256), [](AttentionCase& c) { c.softcap = 3.0f; });
+  add(75, case_of(f16, 17, 40, 248, 256), [](AttentionCase& c) { c.softcap = 3.0f; });
   add_feature_cases(cases);
   return cases;
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, AttnFwdMma, ::testing::ValuesIn(emulated_cases()),
-                         [](const auto& test_info) {
-                           return "sm" + std::to_string(test_info.param.compute_capability) + "_" +
-                                  test_info.param.config.id();
-                         });
+                         [](const auto& test_info) { return name_of(test_info.param); });
 
 }  // namespace
 }  // namespace regard::testing

@@ -8,6 +8,8 @@
 #include "gpu/kernels/attn_fwd_simt.cuh"
 #include "gpu/plan/attn_fwd_simt.h"
 #include "gpu/plan/print_config.h"
+#include "tests/gpu/emulated_case.h"
+#include "tests/gpu/emulated_launch.h"
 #include "tests/gpu/emulator/emulator.h"
 #include "tests/gpu/relocated_problem.h"
 #include "tests/support/attention_judge.h"
@@ -78,29 +80,11 @@ constexpr std::array kKernels = {
                           .is_paged = true}>(),
 };
 
-struct EmulatedCase {
-  int compute_capability;
-  AttentionCase config;
-};
-void PrintTo(const EmulatedCase& value, std::ostream* out) { *out << value.config.id(); }
-
-std::vector<MemoryRange> memory_of(const RelocatedProblem& relocated) {
-  std::vector<MemoryRange> memory;
-  for (const RelocatedProblem::Piece& piece : relocated.pieces()) {
-    memory.push_back({piece.there, piece.num_bytes, piece.is_result});
-  }
-  return memory;
-}
-
 std::string run(const gpu::AttnFwdPlan& plan, const std::vector<MemoryRange>& memory) {
   for (const Kernel& kernel : kKernels) {
     if (kernel.config == plan.config) {
-      return emulate({.grid_x = static_cast<int>(plan.grid.x),
-                      .grid_y = static_cast<int>(plan.grid.y),
-                      .grid_z = static_cast<int>(plan.grid.z),
-                      .num_threads = plan.config.num_threads(),
-                      .smem_bytes = gpu::forward_layout(plan.config).smem_bytes(),
-                      .memory = memory},
+      return emulate(emulated_launch(plan.grid, plan.config.num_threads(),
+                                     gpu::forward_layout(plan.config).smem_bytes(), memory),
                      [&](unsigned short* shared) { kernel.run(plan.params, shared); });
     }
   }
@@ -124,39 +108,29 @@ TEST_P(AttnFwdSimt, Emulated_AgreesWithReferenceAndTouchesOnlyItsMemory) {
 }
 
 std::vector<EmulatedCase> emulated_cases() {
-  const auto base = [](DType dtype, int64_t sq, int64_t sk, int64_t d, int64_t dv) {
-    AttentionCase config;
-    config.dtype = config.gradient_dtype = dtype;
-    config.sq = sq;
-    config.sk = sk;
-    config.d = d;
-    config.dv = dv;
-    config.seed = static_cast<uint32_t>(sq * 131 + sk * 17 + d);
-    return config;
-  };
   std::vector<EmulatedCase> cases;
   const auto add = [&](int compute_capability, AttentionCase config, auto change) {
     change(config);
     cases.push_back({compute_capability, config});
   };
   const auto f16 = DType::f16, bf16 = DType::bf16, f32 = DType::f32;
-  add(80, base(f32, 129, 200, 64, 64), [](AttentionCase& c) { c.q_heads = 2; });
-  add(80, base(f32, 5, 0, 64, 64), [](AttentionCase&) {});
-  add(80, base(f32, 130, 97, 128, 128), [](AttentionCase& c) {
+  add(80, case_of(f32, 129, 200, 64, 64), [](AttentionCase& c) { c.q_heads = 2; });
+  add(80, case_of(f32, 5, 0, 64, 64), [](AttentionCase&) {});
+  add(80, case_of(f32, 130, 97, 128, 128), [](AttentionCase& c) {
     c.causal = Causal::lower_right;
     c.q_heads = 2;
     c.layout = Layout::bhsd;
   });
-  add(80, base(f32, 40, 150, 128, 128), [](AttentionCase& c) {
+  add(80, case_of(f32, 40, 150, 128, 128), [](AttentionCase& c) {
     c.causal = Causal::upper_left;
     c.has_nan_keys = true;
   });
-  add(80, base(f32, 150, 150, 44, 16), [](AttentionCase& c) {
+  add(80, case_of(f32, 150, 150, 44, 16), [](AttentionCase& c) {
     c.documents = {{70, 30}, {0, 20}, {75, 100}, {5, 0}};
     c.causal = Causal::lower_right;
     c.q_heads = 2;
   });
-  add(80, base(f32, 70, 140, 9, 7), [](AttentionCase& c) {
+  add(80, case_of(f32, 70, 140, 9, 7), [](AttentionCase& c) {
     c.window = {.left = 20, .right = 3};
     c.softcap = 5.0f;
     c.has_alibi = true;
@@ -165,19 +139,19 @@ std::vector<EmulatedCase> emulated_cases() {
     c.batch = 2;
     c.layout = Layout::sliced;
   });
-  add(75, base(bf16, 140, 140, 64, 64), [](AttentionCase& c) {
+  add(75, case_of(bf16, 140, 140, 64, 64), [](AttentionCase& c) {
     c.causal = Causal::upper_left;
     c.q_magnitude = 8.0f;
   });
-  add(80, base(f16, 33, 65, 320, 288), [](AttentionCase&) {});
-  add(80, base(f32, 140, 150, 64, 64), [](AttentionCase& c) {
+  add(80, case_of(f16, 33, 65, 320, 288), [](AttentionCase&) {});
+  add(80, case_of(f32, 140, 150, 64, 64), [](AttentionCase& c) {
     c.has_bias = c.has_mask = c.has_sink = c.has_nan_keys = true;
     c.broadcast = Broadcast::over_head_and_query;
     c.chunks = {.size = 60, .shift = 20, .first_shifted_head = 1};
     c.dropout = 0.3f;
     c.q_heads = 2;
   });
-  add(80, base(f32, 100, 90, 32, 32), [](AttentionCase& c) {
+  add(80, case_of(f32, 100, 90, 32, 32), [](AttentionCase& c) {
     c.documents = {{40, 30}, {20, 40}, {30, 10}};
     c.unowned = 5;
     c.sq = 105;
@@ -188,20 +162,17 @@ std::vector<EmulatedCase> emulated_cases() {
     c.has_sink = c.has_nan_keys = true;
     c.q_heads = 2;
   });
-  add(75, base(f32, 40, 130, 128, 96), [](AttentionCase& c) {
+  add(75, case_of(f32, 40, 130, 128, 96), [](AttentionCase& c) {
     c.page_size = 7;
     c.causal = Causal::lower_right;
     c.batch = 2;
   });
-  add(75, base(bf16, 33, 65, 91, 500), [](AttentionCase& c) { c.has_alibi = true; });
+  add(75, case_of(bf16, 33, 65, 91, 500), [](AttentionCase& c) { c.has_alibi = true; });
   return cases;
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, AttnFwdSimt, ::testing::ValuesIn(emulated_cases()),
-                         [](const auto& test_info) {
-                           return "sm" + std::to_string(test_info.param.compute_capability) + "_" +
-                                  test_info.param.config.id();
-                         });
+                         [](const auto& test_info) { return name_of(test_info.param); });
 
 }  // namespace
 }  // namespace regard::testing
