@@ -59,15 +59,6 @@ Gpu gpu_of(const CudaDriver& driver, int ordinal) {
           .stream = cuda_stream()};
 }
 
-const CudaDriver& needed_driver() {
-  std::string reason;
-  const CudaDriver* driver = cuda_driver(reason);
-  if (driver == nullptr) {
-    throw Error(ErrorCode::unsupported, reason);
-  }
-  return *driver;
-}
-
 }  // namespace
 
 std::string why_unsupported_cuda(const Problem& problem) {
@@ -100,7 +91,7 @@ std::string why_unsupported_cuda(const Problem& problem) {
 }
 
 void forward_cuda(const Problem& problem, const ForwardOutputs& outputs) {
-  const CudaDriver& driver = needed_driver();
+  const CudaDriver& driver = required_cuda_driver();
   const int ordinal = device_of(driver, problem.q.data);
   const std::array<NamedPointer, 2> results = {{{"o", outputs.o.data}, {"lse", outputs.lse.data}}};
   std::string reason = why_unreadable(driver, ordinal, results);
@@ -116,7 +107,7 @@ void forward_cuda(const Problem& problem, const ForwardOutputs& outputs) {
 }
 
 void backward_cuda(const Problem& problem, const BackwardTensors& tensors) {
-  const CudaDriver& driver = needed_driver();
+  const CudaDriver& driver = required_cuda_driver();
   const int ordinal = device_of(driver, problem.q.data);
   const std::array<NamedPointer, 10> pointers = {{{"o", tensors.o.data},
                                                   {"lse", tensors.lse.data},

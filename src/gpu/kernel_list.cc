@@ -60,39 +60,35 @@ constexpr std::array kBackwardKernels = {
     BackwardKernel{"attn_bwd_simt", why_unsupported_attn_bwd_simt, backward_simt},
 };
 
-void add_reason(std::string& reasons, const char* stem, const std::string& reason) {
-  reasons += (reasons.empty() ? "" : "; ") + std::string(stem) + ": " + reason;
+// The first of `kernels` whose `why_unsupported` is empty; null with the reasons of all.
+template <typename Kernels, typename WhyUnsupported>
+auto* first_serving(const Kernels& kernels, std::string& reasons,
+                    const WhyUnsupported& why_unsupported) {
+  reasons.clear();
+  for (const auto& kernel : kernels) {
+    const std::string reason = why_unsupported(kernel);
+    if (reason.empty()) {
+      return &kernel;
+    }
+    reasons += (reasons.empty() ? "" : "; ") + std::string(kernel.stem) + ": " + reason;
+  }
+  return static_cast<decltype(kernels.data())>(nullptr);
 }
 
 }  // namespace
 
-std::span<const ForwardKernel> forward_kernels() { return kForwardKernels; }
-std::span<const BackwardKernel> backward_kernels() { return kBackwardKernels; }
-
 const ForwardKernel* choose_forward(const Problem& problem, int compute_capability,
                                     std::string& reasons) {
-  reasons.clear();
-  for (const ForwardKernel& kernel : kForwardKernels) {
-    const std::string reason = kernel.why_unsupported(problem, compute_capability);
-    if (reason.empty()) {
-      return &kernel;
-    }
-    add_reason(reasons, kernel.stem, reason);
-  }
-  return nullptr;
+  return first_serving(kForwardKernels, reasons, [&](const ForwardKernel& kernel) {
+    return kernel.why_unsupported(problem, compute_capability);
+  });
 }
 
 const BackwardKernel* choose_backward(const Problem& problem, const BackwardTensors& tensors,
                                       int compute_capability, std::string& reasons) {
-  reasons.clear();
-  for (const BackwardKernel& kernel : kBackwardKernels) {
-    const std::string reason = kernel.why_unsupported(problem, tensors, compute_capability);
-    if (reason.empty()) {
-      return &kernel;
-    }
-    add_reason(reasons, kernel.stem, reason);
-  }
-  return nullptr;
+  return first_serving(kBackwardKernels, reasons, [&](const BackwardKernel& kernel) {
+    return kernel.why_unsupported(problem, tensors, compute_capability);
+  });
 }
 
 }  // namespace regard::gpu

@@ -1,7 +1,6 @@
 // The kernels in the order in which they are asked: the first that serves a problem computes it.
 #pragma once
 
-#include <span>
 #include <string>
 
 #include "gpu/driver/cuda_driver.h"
@@ -24,8 +23,6 @@ struct ForwardKernel {
   void (*launch)(const Gpu&, const Problem&, const ForwardOutputs&);
 };
 
-std::span<const ForwardKernel> forward_kernels();
-
 struct BackwardKernel {
   const char* stem;
   // Empty when it computes what `tensors` asks for; else a sentence.
@@ -33,8 +30,6 @@ struct BackwardKernel {
                                  int compute_capability);
   void (*launch)(const Gpu&, const Problem&, const BackwardTensors&);
 };
-
-std::span<const BackwardKernel> backward_kernels();
 
 // The first kernel that serves `problem`; null with the reasons of all where there is none.
 const ForwardKernel* choose_forward(const Problem& problem, int compute_capability,

@@ -58,10 +58,8 @@ void place(View& view) {
 }  // namespace gpu
 
 void compile_cuda_kernels(const Problem& problem, Pass pass, int compute_capability) {
+  (void)gpu::required_nvrtc();  // before anything is planned
   std::string reason;
-  if (gpu::nvrtc(reason) == nullptr) {
-    throw Error(ErrorCode::unsupported, reason);
-  }
   static const gpu::CudaDriver driver = gpu::driver_that_does_nothing();
   // Enough multiprocessors that decoding cuts its keys: the merging kernel is compiled too.
   const gpu::Gpu gpu{.driver = &driver,

@@ -81,6 +81,15 @@ const CudaDriver* cuda_driver(std::string& reason) {
   return found.reason.empty() ? &found.driver : nullptr;
 }
 
+const CudaDriver& required_cuda_driver() {
+  std::string reason;
+  const CudaDriver* driver = cuda_driver(reason);
+  if (driver == nullptr) {
+    throw Error(ErrorCode::unsupported, reason);
+  }
+  return *driver;
+}
+
 int compute_capability_of(const CudaDriver& driver, CudaDevice device) {
   int major = 0, minor = 0;
   const bool is_known = driver.device_get_attribute(&major, kComputeCapabilityMajor, device) == 0 &&

@@ -79,6 +79,9 @@ inline constexpr unsigned kDeviceMemory = 2;
 // sentence. Looks once a process; thread-safe; throws nothing but out of memory.
 const CudaDriver* cuda_driver(std::string& reason);
 
+// The same for those who cannot go on without: throws Error(unsupported) with the reason.
+const CudaDriver& required_cuda_driver();
+
 // 10 * major + minor; 0 where the driver does not say.
 int compute_capability_of(const CudaDriver& driver, CudaDevice device);
 

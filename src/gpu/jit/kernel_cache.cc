@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "gpu/settings.h"
+
 namespace regard::gpu {
 namespace {
 
@@ -155,6 +157,11 @@ void KernelCache::store(const std::string& key, const CompiledKernel& kernel) co
   if (!is_written || ::rename(aside.c_str(), file.c_str()) != 0) {
     ::unlink(aside.c_str());
   }
+}
+
+const KernelCache& user_cache() {
+  static const KernelCache cache(settings().cache_folder);
+  return cache;
 }
 
 }  // namespace regard::gpu

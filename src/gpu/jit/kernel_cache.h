@@ -35,4 +35,7 @@ class KernelCache {
   std::filesystem::path folder_;
 };
 
+// The one in the settings' cache folder.
+const KernelCache& user_cache();
+
 }  // namespace regard::gpu

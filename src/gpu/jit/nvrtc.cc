@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "gpu/driver/library.h"
+#include "regard/error.h"
 
 namespace regard::gpu {
 namespace {
@@ -146,6 +147,13 @@ const Search& search() {
 const Nvrtc* nvrtc(std::string& reason) {
   reason = search().reason;
   return search().is_found ? &search().found : nullptr;
+}
+
+const Nvrtc& required_nvrtc() {
+  if (!search().is_found) {
+    throw Error(ErrorCode::unsupported, search().reason);
+  }
+  return search().found;
 }
 
 NvrtcVersion nvrtc_version() { return {search().found.major, search().found.minor}; }

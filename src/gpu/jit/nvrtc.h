@@ -36,6 +36,9 @@ std::vector<std::string> nvrtc_candidates(const Settings& settings);
 // once a process; thread-safe.
 const Nvrtc* nvrtc(std::string& reason);
 
+// The same for those who cannot go on without: throws Error(unsupported) with the reason.
+const Nvrtc& required_nvrtc();
+
 // Version of the one found, also where it is too old; 0.0 where there is none.
 struct NvrtcVersion {
   int major = 0, minor = 0;

@@ -6,7 +6,6 @@
 
 #include "gpu/driver/cuda_driver.h"
 #include "gpu/jit/compile.h"
-#include "gpu/settings.h"
 #include "regard/cuda.h"
 #include "regard/cuda_kernel.h"
 #include "regard/error.h"
@@ -42,15 +41,6 @@ struct CudaKernels::State {
 
 namespace {
 
-const CudaDriver& require_driver() {
-  std::string reason;
-  const CudaDriver* driver = gpu::cuda_driver(reason);
-  if (driver == nullptr) {
-    throw Error(ErrorCode::unsupported, reason);
-  }
-  return *driver;
-}
-
 CudaContext require_context(const CudaDriver& driver) {
   CudaContext context = nullptr;
   gpu::check(driver, driver.context_get_current(&context), "cuCtxGetCurrent");
@@ -68,16 +58,10 @@ CudaModule CudaKernels::State::module_in(const CudaDriver& driver, CudaContext c
       return loaded.module;
     }
   }
-  std::string reason;
-  const gpu::Nvrtc* compiler = gpu::nvrtc(reason);
-  if (compiler == nullptr) {
-    throw Error(ErrorCode::unsupported, reason);
-  }
   gpu::CudaDevice device = 0;
   gpu::check(driver, driver.context_get_device(&device), "cuCtxGetDevice");
-  static const gpu::KernelCache cache(gpu::settings().cache_folder);
   const gpu::CompiledKernel kernel = gpu::compile_text_cached(
-      *compiler, cache, source, gpu::compute_capability_of(driver, device));
+      gpu::required_nvrtc(), gpu::user_cache(), source, gpu::compute_capability_of(driver, device));
   CudaModule module = nullptr;
   gpu::check(driver, driver.module_load_data(&module, kernel.cubin.data()), "cuModuleLoadData");
   modules.push_back({context, module});
@@ -115,7 +99,7 @@ void CudaKernels::launch(const char* name, const CudaGrid& grid, const void* par
   if (grid.blocks_x < 1 || grid.blocks_y < 1) {
     return;
   }
-  const CudaDriver& driver = require_driver();
+  const CudaDriver& driver = gpu::required_cuda_driver();
   const CudaFunction function = state_->function_in(driver, require_context(driver), name);
   const gpu::CudaLaunchConfig config = {static_cast<unsigned>(grid.blocks_x),
                                         static_cast<unsigned>(grid.blocks_y),

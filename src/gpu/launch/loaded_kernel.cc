@@ -3,9 +3,6 @@
 #include <mutex>
 #include <vector>
 
-#include "gpu/settings.h"
-#include "regard/error.h"
-
 namespace regard::gpu {
 namespace {
 
@@ -16,13 +13,7 @@ struct Loaded {
 };
 
 CudaFunction load(const CudaDriver& driver, const CompileRequest& request) {
-  std::string reason;
-  const Nvrtc* compiler = nvrtc(reason);
-  if (compiler == nullptr) {
-    throw Error(ErrorCode::unsupported, reason);
-  }
-  static const KernelCache cache(settings().cache_folder);
-  const CompiledKernel kernel = compile_cached(*compiler, cache, request);
+  const CompiledKernel kernel = compile_cached(required_nvrtc(), user_cache(), request);
   CudaModule module = nullptr;
   CudaFunction function = nullptr;
   check(driver, driver.module_load_data(&module, kernel.cubin.data()), "cuModuleLoadData");

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <initializer_list>
+#include <mutex>
 #include <string_view>
 #include <vector>
 
@@ -288,6 +289,40 @@ std::string emit_mask(const program::Code& code) {
          name_of(code.root) + ";\n}\n";
 }
 
+std::string emit(const program::Code& score, const program::Code& mask) {
+  return "#pragma once\n\n#include \"program_functions.cuh\"\n\nnamespace regard::gpu {\n\n" +
+         emit_score(score) + "\n" + emit_reads(score) + "\n" + emit_mask(mask) +
+         "\n}  // namespace regard::gpu\n";
+}
+
+// Texts of the latest pairs of programs: every call asks, and writing one takes 10 µs. The copies
+// share their programs' code and so keep its address from becoming another program's.
+class Texts {
+ public:
+  std::string of(const Program& score, const Program& mask) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const Entry& entry : entries_) {
+      if (&entry.score.code() == &score.code() && &entry.mask.code() == &mask.code()) {
+        return entry.text;
+      }
+    }
+    if (entries_.size() == kMostEntries) {
+      entries_.erase(entries_.begin());
+    }
+    entries_.push_back({score, mask, emit(score.code(), mask.code())});
+    return entries_.back().text;
+  }
+
+ private:
+  struct Entry {
+    Program score, mask;
+    std::string text;
+  };
+  static constexpr size_t kMostEntries = 32;
+  std::mutex mutex_;
+  std::vector<Entry> entries_;
+};
+
 }  // namespace
 
 std::string emit_programs(const Problem& problem) {
@@ -300,11 +335,8 @@ std::string emit_programs(const Problem& problem) {
       [](const Value& x, const Value&, const Value&, const Value&, const Value&) { return x; });
   static const Program no_mask = mask_program(
       [](const Value&, const Value&, const Value&, const Value&) { return Value(true); });
-  const program::Code& score_code = (score != nullptr ? *score : no_score).code();
-  const program::Code& mask_code = (mask != nullptr ? *mask : no_mask).code();
-  return "#pragma once\n\n#include \"program_functions.cuh\"\n\nnamespace regard::gpu {\n\n" +
-         emit_score(score_code) + "\n" + emit_reads(score_code) + "\n" + emit_mask(mask_code) +
-         "\n}  // namespace regard::gpu\n";
+  static Texts texts;
+  return texts.of(score != nullptr ? *score : no_score, mask != nullptr ? *mask : no_mask);
 }
 
 }  // namespace regard::gpu
