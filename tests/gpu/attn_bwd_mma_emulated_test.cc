@@ -130,7 +130,8 @@ TEST_P(AttnBwdMma, Emulated_AgreesWithReferenceAndTouchesOnlyItsMemory) {
         return gpu::why_unsupported_attn_bwd_mma(problem, tensors, value.compute_capability);
       },
       [&](const Problem& problem, const BackwardTensors& tensors) {
-        return gpu::plan_attn_bwd_mma(problem, tensors, value.compute_capability, value.is_deterministic);
+        return gpu::plan_attn_bwd_mma(problem, tensors, value.compute_capability,
+                                      value.is_deterministic);
       });
 }
 
