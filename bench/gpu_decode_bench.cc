@@ -5,8 +5,6 @@
 // Usage: gpu_decode_bench [few] [VARIANT...]   few: seven shapes only; variants to try beside the
 // planner's choice: s16 (16 splits), k128w8r2f0 (128 keys a step, 8 warps, a
 // ring of 2 tiles, no fetches beside the copies)
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -14,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/cuda_events.h"
 #include "gpu/driver/cuda_driver.h"
 #include "gpu/launch/attn_decode_mma.h"
 #include "gpu/plan/print_config.h"
@@ -33,26 +32,6 @@ struct Variant {
 
 constexpr int kCalls = 40, kRounds = 5;
 constexpr size_t kL2Bytes = size_t{256} << 20;
-
-// What the driver table has no use for elsewhere.
-struct Events {
-  CudaResult (*create)(void** event, unsigned flags);
-  CudaResult (*record)(void* event, CudaStream stream);
-  CudaResult (*synchronize)(void* event);
-  CudaResult (*elapsed)(float* milliseconds, void* begin, void* end);
-
-  Events() {
-    void* library = dlopen("libcuda.so.1", RTLD_NOW);
-    load(library, "cuEventCreate", create);
-    load(library, "cuEventRecord", record);
-    load(library, "cuEventSynchronize", synchronize);
-    load(library, "cuEventElapsedTime", elapsed);
-  }
-  template <typename F>
-  static void load(void* library, const char* name, F& function) {
-    function = reinterpret_cast<F>(dlsym(library, name));
-  }
-};
 
 void* at(CudaPointer pointer) { return reinterpret_cast<void*>(static_cast<uintptr_t>(pointer)); }
 
@@ -235,7 +214,7 @@ class Bench {
   }
 
   const CudaDriver& driver_;
-  Events events_of_driver_;
+  bench::Events events_of_driver_;
   void* events_[2] = {};
   CudaPointer pool_ = 0, scratch_ = 0;
   int compute_capability_ = 0, num_multiprocessors_ = 0;

@@ -1,38 +1,13 @@
 #include "bench/gpu_device.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <string>
 
+#include "bench/cuda_events.h"
 #include "regard/error.h"
 
 namespace regard::bench {
-namespace {
-
-// What the library itself has no use for.
-struct Events {
-  int (*create)(void** event, unsigned flags);
-  int (*record)(void* event, gpu::CudaStream stream);
-  int (*synchronize)(void* event);
-  int (*elapsed)(float* milliseconds, void* begin, void* end);
-
-  Events() {
-    void* library = dlopen("libcuda.so.1", RTLD_NOW);
-    load(library, "cuEventCreate", create);
-    load(library, "cuEventRecord", record);
-    load(library, "cuEventSynchronize", synchronize);
-    load(library, "cuEventElapsedTime", elapsed);
-  }
-  template <typename F>
-  static void load(void* library, const char* name, F& function) {
-    function = reinterpret_cast<F>(dlsym(library, name));
-  }
-};
-
-}  // namespace
-
 GpuDevice::GpuDevice() {
   std::string reason;
   driver_ = gpu::cuda_driver(reason);

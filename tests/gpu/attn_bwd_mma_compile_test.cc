@@ -69,16 +69,9 @@ TEST(AttnBwdMmaCompile, PlannedConfigs_NeedNoLocalMemory) {
   if (compiler == nullptr) {
     GTEST_SKIP() << reason;
   }
-  const bool takes_all = std::getenv("REGARD_ALL_CONFIGS") != nullptr;
-  size_t turn = 0;
-  for (const AttnConfig& config : unplanned_configs()) {
-    for (size_t i = 0; i < kComputeCapabilities.size(); ++i) {
-      if (takes_all || i == turn % kComputeCapabilities.size()) {
-        expect_planned_lean(*compiler, config, kComputeCapabilities[i]);
-      }
-    }
-    ++turn;
-  }
+  testing::for_each_arch(unplanned_configs(), [&](const AttnConfig& config, int capability) {
+    expect_planned_lean(*compiler, config, capability);
+  });
 }
 
 TEST(AttnBwdMmaCompile, AllHeadSizes_FitTheSharedMemoryOfEveryGpu) {

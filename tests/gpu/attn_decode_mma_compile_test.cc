@@ -83,16 +83,9 @@ TEST(AttnDecodeMmaCompile, PlannedConfigs_NeedNoLocalMemory) {
   if (compiler == nullptr) {
     GTEST_SKIP() << reason;
   }
-  const bool takes_all = std::getenv("REGARD_ALL_CONFIGS") != nullptr;
-  size_t turn = 0;
-  for (const Unplanned& config : unplanned_configs()) {
-    for (size_t i = 0; i < kComputeCapabilities.size(); ++i) {
-      if (takes_all || i == turn % kComputeCapabilities.size()) {
-        expect_planned_lean(*compiler, config, kComputeCapabilities[i]);
-      }
-    }
-    ++turn;
-  }
+  testing::for_each_arch(unplanned_configs(), [&](const Unplanned& config, int capability) {
+    expect_planned_lean(*compiler, config, capability);
+  });
 }
 
 TEST(AttnDecodeMmaCompile, AllHeadSizes_FitTheSharedMemoryOfEveryGpu) {

@@ -102,21 +102,12 @@ TEST(AttnFwdMmaCompile, PlannedConfigs_NeedNoLocalMemory) {
   if (compiler == nullptr) {
     GTEST_SKIP() << reason;
   }
-  const bool takes_all = std::getenv("REGARD_ALL_CONFIGS") != nullptr;
-  size_t turn = 0;
-  for (const AttnConfig& config : unplanned_configs()) {
-    for (size_t i = 0; i < kComputeCapabilities.size(); ++i) {
-      if (takes_all || i == turn % kComputeCapabilities.size()) {
-        const int compute_capability = kComputeCapabilities[i];
-        expect_lean(*compiler, config, compute_capability, false);
-        if (with_tiles(config, compute_capability, true) !=
-            with_tiles(config, compute_capability, false)) {
-          expect_lean(*compiler, config, compute_capability, true);
-        }
-      }
+  testing::for_each_arch(unplanned_configs(), [&](const AttnConfig& config, int capability) {
+    expect_lean(*compiler, config, capability, false);
+    if (with_tiles(config, capability, true) != with_tiles(config, capability, false)) {
+      expect_lean(*compiler, config, capability, true);
     }
-    ++turn;
-  }
+  });
 }
 
 TEST(AttnFwdMmaCompile, LargestHeads_FitTheSharedMemoryOfEveryGpu) {

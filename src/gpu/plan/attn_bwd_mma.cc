@@ -103,21 +103,9 @@ void add_row_launches(const Problem& problem, const BackwardTensors& tensors,
 
 std::string why_unsupported_attn_bwd_mma(const Problem& problem, const BackwardTensors&,
                                          int compute_capability) {
-  if (compute_capability < 75) {
-    return "compute capability " + std::to_string(compute_capability) +
-           ": needs 75 (Turing) or newer";
-  }
-  if (std::string reason = why_unplannable(problem, kServed); !reason.empty()) {
+  if (std::string reason = why_unplannable_mma(problem, kServed, compute_capability);
+      !reason.empty()) {
     return reason;
-  }
-  if (problem.q.dtype == DType::f32) {
-    return "dtype f32: this kernel of the GPU engine serves f16 and bf16";
-  }
-  if (problem.q.dtype == DType::bf16 && compute_capability < 80) {
-    return "dtype bf16: needs compute capability 80 (Ampere); use f16 on Turing";
-  }
-  if (problem.q.dim > 256 || problem.v.dim > 256) {
-    return limit_text("head size", std::max(problem.q.dim, problem.v.dim), 256);
   }
   // Blocks of at least 16 rows and all heads in one dimension of the grid.
   constexpr int64_t kMostRows = int64_t{1} << 34;

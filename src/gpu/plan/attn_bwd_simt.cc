@@ -19,11 +19,7 @@ constexpr uint32_t kServed = bit(Feature::chunks) | bit(Feature::lengths) |
 
 std::string why_unsupported_attn_bwd_simt(const Problem& problem, const BackwardTensors&,
                                           int compute_capability) {
-  if (compute_capability < 75) {
-    return "compute capability " + std::to_string(compute_capability) +
-           ": needs 75 (Turing) or newer";
-  }
-  if (std::string reason = why_unplannable(problem, kServed); !reason.empty()) {
+  if (std::string reason = why_unplannable(problem, kServed, compute_capability); !reason.empty()) {
     return reason;
   }
   if (problem.q.dim > 512 || problem.v.dim > 512) {

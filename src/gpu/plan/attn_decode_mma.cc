@@ -70,15 +70,12 @@ int num_splits_of(int64_t num_blocks, int64_t num_keys, int64_t num_resident, in
 }
 
 std::string why_unsupported_attn_decode_mma(const Problem& problem, int compute_capability) {
-  if (compute_capability < 75) {
-    return "compute capability " + std::to_string(compute_capability) +
-           ": needs 75 (Turing) or newer";
-  }
   using core::bit, core::Feature;
   constexpr uint32_t kServed = bit(Feature::chunks) | bit(Feature::lengths) | bit(Feature::pages) |
                                bit(Feature::block_mask) | bit(Feature::sink) |
                                bit(Feature::score_program) | bit(Feature::mask_program);
-  if (std::string reason = why_unplannable(problem, kServed); !reason.empty()) {
+  if (std::string reason = why_unplannable_mma(problem, kServed, compute_capability);
+      !reason.empty()) {
     return reason;
   }
   if (problem.documents.q_lengths != nullptr) {
@@ -86,15 +83,6 @@ std::string why_unsupported_attn_decode_mma(const Problem& problem, int compute_
   }
   if (problem.dropout.probability != 0.0f) {
     return "dropout: the decoding kernel of the GPU engine does not serve it";
-  }
-  if (problem.q.dtype == DType::f32) {
-    return "dtype f32: the GPU engine serves f16 and bf16; convert the operands";
-  }
-  if (problem.q.dtype == DType::bf16 && compute_capability < 80) {
-    return "dtype bf16: needs compute capability 80 (Ampere); use f16 on Turing";
-  }
-  if (problem.q.dim > 256 || problem.v.dim > 256) {
-    return limit_text("head size", std::max(problem.q.dim, problem.v.dim), 256);
   }
   const int64_t rows = usual_queries(problem) * group_of(problem);
   return core::is_paged(problem) || rows <= kMostDecodeRows

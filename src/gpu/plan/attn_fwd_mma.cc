@@ -36,23 +36,7 @@ bool has_twos(const Problem& problem) {
 }  // namespace
 
 std::string why_unsupported_attn_fwd_mma(const Problem& problem, int compute_capability) {
-  if (compute_capability < 75) {
-    return "compute capability " + std::to_string(compute_capability) +
-           ": needs 75 (Turing) or newer";
-  }
-  if (std::string reason = why_unplannable(problem, kServed); !reason.empty()) {
-    return reason;
-  }
-  if (problem.q.dtype == DType::f32) {
-    return "dtype f32: the GPU engine serves f16 and bf16; convert the operands";
-  }
-  if (problem.q.dtype == DType::bf16 && compute_capability < 80) {
-    return "dtype bf16: needs compute capability 80 (Ampere); use f16 on Turing";
-  }
-  if (problem.q.dim > 256 || problem.v.dim > 256) {
-    return limit_text("head size", std::max(problem.q.dim, problem.v.dim), 256);
-  }
-  return "";
+  return why_unplannable_mma(problem, kServed, compute_capability);
 }
 
 AttnFwdPlan plan_attn_fwd_mma(const Problem& problem, const ForwardOutputs& outputs,

@@ -120,7 +120,11 @@ std::string limit_text(const char* name, int64_t value, int64_t limit) {
          " on the GPU";
 }
 
-std::string why_unplannable(const Problem& problem, uint32_t served) {
+std::string why_unplannable(const Problem& problem, uint32_t served, int compute_capability) {
+  if (compute_capability < 75) {
+    return "compute capability " + std::to_string(compute_capability) +
+           ": needs 75 (Turing) or newer";
+  }
   if (const char* feature = core::first_unserved(problem, served)) {
     return std::string(feature) + ": this kernel of the GPU engine does not serve it";
   }
@@ -141,6 +145,22 @@ std::string why_unplannable(const Problem& problem, uint32_t served) {
   return num_tensors > kMaxProgramTensors
              ? limit_text("number of a program's tensors", num_tensors, kMaxProgramTensors)
              : "";
+}
+
+std::string why_unplannable_mma(const Problem& problem, uint32_t served, int compute_capability) {
+  if (std::string reason = why_unplannable(problem, served, compute_capability); !reason.empty()) {
+    return reason;
+  }
+  if (problem.q.dtype == DType::f32) {
+    return "dtype f32: kernels on the matrix unit serve f16 and bf16; convert the operands";
+  }
+  if (problem.q.dtype == DType::bf16 && compute_capability < 80) {
+    return "dtype bf16: needs compute capability 80 (Ampere); use f16 on Turing";
+  }
+  if (problem.q.dim > 256 || problem.v.dim > 256) {
+    return limit_text("head size", std::max(problem.q.dim, problem.v.dim), 256);
+  }
+  return "";
 }
 
 bool has_whole_pieces(const View& view) {

@@ -16,9 +16,12 @@ inline constexpr int64_t kMostGridBlocks = 65535;  // of y and z
 // "head size 300: at most 256 on the GPU"
 std::string limit_text(const char* name, int64_t value, int64_t limit);
 
-// Empty when sizes of `problem` (validated) fit the parameters and `served` (bits of
-// core::Feature) holds every feature in use; else a sentence.
-std::string why_unplannable(const Problem& problem, uint32_t served);
+// Empty when the GPU is Turing or newer, sizes of `problem` (validated) fit the parameters and
+// `served` (bits of core::Feature) holds every feature in use; else a sentence.
+std::string why_unplannable(const Problem& problem, uint32_t served, int compute_capability);
+
+// The same for kernels on the matrix unit: f16, from Ampere on bf16, head sizes to 256.
+std::string why_unplannable_mma(const Problem& problem, uint32_t served, int compute_capability);
 
 // Element, head sizes and flags; is_vectorised as far as q, k and v decide it. Tiles, instructions
 // and is_deterministic are left to the kernel's planner.

@@ -39,14 +39,9 @@ std::string why_unsupported_sage_quantize(const Problem& problem, uint32_t serve
            ": int8 scores need 80 (Ampere) or newer";
   }
   served |= core::bit(core::Feature::int8_scores) | core::bit(core::Feature::rounded_values);
-  if (std::string reason = why_unplannable(problem, served); !reason.empty()) {
+  if (std::string reason = why_unplannable_mma(problem, served, compute_capability);
+      !reason.empty()) {
     return reason;
-  }
-  if (problem.q.dtype == DType::f32) {
-    return "dtype f32: the GPU engine serves int8 scores of f16 and bf16 operands; convert them";
-  }
-  if (problem.q.dim > 256 || problem.v.dim > 256) {
-    return limit_text("head size", std::max(problem.q.dim, problem.v.dim), 256);
   }
   const int64_t heads = problem.q.heads + problem.k.heads;
   return heads > kMostGridBlocks
